@@ -1,0 +1,9 @@
+"""The errors a file from outside can cause: each is a ValueError that says where, what was found, what to do."""
+
+
+class ConfigError(ValueError):
+    """A config.json (or a :class:`minidecilm.Config` built by hand) that contradicts itself or names the unknown."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder whose files do not hold exactly the tensors that its config asks for."""

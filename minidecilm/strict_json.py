@@ -1,0 +1,80 @@
+"""JSON from strangers: bounded, no duplicate keys, no NaN, no nesting bombs."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+class _Refused(ValueError):
+    """Raised inside the json hooks; carries a message that is already fit to print."""
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Refused(f"key {key!r} stands twice; remove one")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise _Refused(f"{name} is not a JSON number")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused(f"number {text[:40]} is too large")
+    return value
+
+
+def parse_object(text: bytes, where: str, error: type[ValueError]) -> dict[str, Any]:
+    """Parse UTF-8 bytes that must hold exactly one JSON object.
+
+    Parameters
+    ----------
+    text : bytes
+        What to parse; the caller has bounded its size.
+    where : str
+        Named in every error, for instance the file.
+    error : type of ValueError
+        What to raise.
+
+    Returns
+    -------
+    dict
+        The object, with unique keys and finite numbers.
+    """
+    try:
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+        )
+    except _Refused as problem:
+        raise error(f"{where}: {problem}") from None
+    except RecursionError:
+        raise error(f"{where}: JSON is nested too deeply to be a model file") from None
+    except ValueError as problem:  # not UTF-8, not JSON, or an integer of thousands of digits
+        raise error(f"{where}: not valid JSON ({problem})") from None
+    if not isinstance(value, dict):
+        raise error(f"{where}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str, Any]:
+    """Read a JSON object from a file of at most `max_bytes` bytes; see :func:`parse_object`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        text = file.read(max_bytes + 1)
+    if len(text) > max_bytes:
+        raise error(f"{path}: larger than {max_bytes:,} bytes, so it is not what its name says")
+    return parse_object(text, str(path), error)
