@@ -36,31 +36,24 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
 
 # Keys that change nothing in the forward pass of a trained model.
 _IGNORED = frozenset(
-    # where the file came from
-    ("_name_or_path", "auto_map", "transformers_version")
-    # training and initialisation
-    + ("attention_dropout", "initializer_range", "pretraining_tp", "use_bfloat16")
-    # how Deci's or Hugging Face's code runs the same mathematics
-    + ("naive_attention_prefill", "naive_attention_decode_batched", "naive_attention_decode_single")
-    + ("use_cache", "_attn_implementation", "_attn_implementation_autoset", "return_dict")
-    + ("output_attentions", "output_hidden_states")
-    # padding is masked, whatever id fills it; often it lies outside the vocabulary
-    + ("pad_token_id",)
-)
+    """
+    _name_or_path auto_map transformers_version
+    attention_dropout initializer_range pretraining_tp use_bfloat16
+    naive_attention_prefill naive_attention_decode_batched naive_attention_decode_single
+    use_cache _attn_implementation _attn_implementation_autoset return_dict
+    output_attentions output_hidden_states
+    pad_token_id
+    """.split()
+)  # in rows: origin; training; the kernel Deci's code picks; how Hugging Face runs it; masked, whatever its id
 
 _READ = frozenset(
-    ("architectures", "model_type", "torch_dtype", "dtype")
-    + (
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "head_dim",
-    )
-    + ("num_key_value_heads", "num_key_value_heads_per_layer", "max_position_embeddings", "rms_norm_eps")
-    + ("rope_theta", "rope_scaling", "rope_parameters")
-    + ("tie_word_embeddings", "bos_token_id", "eos_token_id")
+    """
+    architectures model_type torch_dtype dtype
+    vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads head_dim
+    num_key_value_heads num_key_value_heads_per_layer max_position_embeddings rms_norm_eps
+    rope_theta rope_scaling rope_parameters
+    tie_word_embeddings bos_token_id eos_token_id
+    """.split()
 )
 
 

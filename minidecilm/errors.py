@@ -1,8 +1,8 @@
-"""The errors a file from outside can cause: each is a ValueError that says where, what was found, what to do."""
+"""The errors a file from outside can cause: each says where, what was expected and found, what to do."""
 
 
 class ConfigError(ValueError):
-    """A config.json (or a :class:`minidecilm.Config` built by hand) that contradicts itself or names the unknown."""
+    """A config.json, or a :class:`minidecilm.Config` built by hand, that contradicts itself."""
 
 
 class CheckpointError(ValueError):
