@@ -7,7 +7,6 @@ KV-head number for the whole model. Only the standard library is imported here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, prod
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +33,29 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "partial_rotary_factor": (1, None),
 }
 
+# fmt: off
 # Keys that change nothing in the forward pass of a trained model.
-_IGNORED = frozenset(
-    """
-    _name_or_path auto_map transformers_version
-    attention_dropout initializer_range pretraining_tp use_bfloat16
-    naive_attention_prefill naive_attention_decode_batched naive_attention_decode_single
-    use_cache _attn_implementation _attn_implementation_autoset return_dict
-    output_attentions output_hidden_states
-    pad_token_id
-    """.split()
-)  # in rows: origin; training; the kernel Deci's code picks; how Hugging Face runs it; masked, whatever its id
+_IGNORED = frozenset((
+    # where the file came from
+    "_name_or_path", "auto_map", "transformers_version",
+    # training and initialisation
+    "attention_dropout", "initializer_range", "pretraining_tp", "use_bfloat16",
+    # which kernel Deci's code, or Hugging Face's, picks for the same mathematics
+    "naive_attention_prefill", "naive_attention_decode_batched", "naive_attention_decode_single",
+    "use_cache", "_attn_implementation", "_attn_implementation_autoset", "return_dict",
+    "output_attentions", "output_hidden_states",
+    # padding is masked, whatever id fills it
+    "pad_token_id",
+))
 
-_READ = frozenset(
-    """
-    architectures model_type torch_dtype dtype
-    vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads head_dim
-    num_key_value_heads num_key_value_heads_per_layer max_position_embeddings rms_norm_eps
-    rope_theta rope_scaling rope_parameters
-    tie_word_embeddings bos_token_id eos_token_id
-    """.split()
-)
+_READ = frozenset((
+    "architectures", "model_type", "torch_dtype", "dtype",
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim",
+    "num_key_value_heads", "num_key_value_heads_per_layer", "max_position_embeddings", "rms_norm_eps",
+    "rope_theta", "rope_scaling", "rope_parameters",
+    "tie_word_embeddings", "bos_token_id", "eos_token_id",
+))
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -320,13 +321,13 @@ def _check(ok: bool, key: str, expected: str, found: Any) -> None:
 
 
 def _check_integer(key: str, value: Any, low: int, high: int) -> int:
-    ok = isinstance(value, Integral) and not isinstance(value, bool) and low <= value <= high
+    ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     _check(ok, key, f"an integer from {low} to {high}", value)
     return int(value)
 
 
 def _check_real(key: str, value: Any, low: float) -> None:
-    ok = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and value >= low
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= low
     _check(ok, key, f"a finite number of at least {low:g}", value)
 
 

@@ -1,0 +1,239 @@
+"""The network: weights + config + backend -> logits. Reads from embedding to head in one go.
+
+Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: see :mod:`minidecilm.observe`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from minidecilm import ops, rope
+from minidecilm.backends import Backend
+from minidecilm.cache import KVCache, Window
+from minidecilm.config import Config
+from minidecilm.observe import Observer, Showing
+from minidecilm.ops import Array
+
+
+class DeciLM:
+    """A decoder whose layers each have their own number of KV heads.
+
+    Parameters
+    ----------
+    config : Config
+    weights : mapping of str to array
+        Named and shaped as :meth:`Config.parameter_shapes` says; any storage dtype.
+    backend : Backend
+        Computes the operations.
+    dtype : {"float32", "float64"}
+        Compute and accumulate dtype; also that of the cache.
+    rope_policy : {"reference", "fixed", "exact"}
+        See :mod:`minidecilm.rope`.
+
+    Raises
+    ------
+    ValueError
+        For a dtype the backend lacks or an unknown policy.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        weights: Mapping[str, Array],
+        backend: Backend,
+        dtype: str = "float32",
+        rope_policy: str = "reference",
+    ) -> None:
+        if dtype not in backend.dtypes:
+            raise ValueError(
+                f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
+            )
+        if rope_policy not in rope.POLICIES:
+            raise ValueError(f"rope {rope_policy!r}: choose from {', '.join(rope.POLICIES)}")
+        self.config = config
+        self.weights = weights
+        self.backend = backend
+        self.dtype = np.dtype(dtype)
+        self.rope_policy = rope_policy
+
+    def new_cache(
+        self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None
+    ) -> KVCache:
+        """Make an empty cache for `batch_size` rows of up to `max_length` slots; see :class:`KVCache`."""
+        return KVCache(self.config, batch_size, max_length, self.dtype, planned_lengths)
+
+    def __call__(
+        self,
+        input_ids: npt.ArrayLike,
+        cache: KVCache | None = None,
+        attention_mask: npt.ArrayLike | None = None,
+        *,
+        last_only: bool = False,
+        observer: Observer | None = None,
+    ) -> Array:
+        """Run the network on new tokens: a whole prompt, a chunk of it, or one token per row.
+
+        Parameters
+        ----------
+        input_ids : (B, T) array of int
+            Ids on padding are not looked at.
+        cache : KVCache, optional
+            Holds the tokens before these; the new ones are added. Without one, nothing came before.
+        attention_mask : (B, T) or (B, S) array of 0 and 1, optional
+            0 on padding, which belongs on the left; for the new tokens, or for the cached ones as well.
+        last_only : bool
+            Compute the logits of the last position only.
+        observer : Observer, optional
+            Is shown the stages it names.
+
+        Returns
+        -------
+        (B, T, V) array, or (B, 1, V) with `last_only`
+            Logits, in the compute dtype.
+
+        Raises
+        ------
+        ValueError
+            For ids or masks of a wrong shape or range, or a full cache.
+
+        Examples
+        --------
+        >>> import minidecilm
+        >>> model = minidecilm.load("demo").model
+        >>> model([[1, 5, 9]]).shape
+        (1, 3, 2048)
+        """
+        ids, real = self._check_input(input_ids, cache, attention_mask)
+        if cache is None:
+            B, T = ids.shape
+            cache = self.new_cache(B, T, planned_lengths=real.sum(axis=1))
+        window = cache.open_window(real)
+        rope_base = self._rope_base(cache, window)
+        rotation = self._plan_rotation(window, rope_base)
+        see = Showing(observer)
+        w, op, eps = self.weights, self.backend, self.config.rms_norm_eps
+
+        x = op.embedding(w["model.embed_tokens.weight"], ids, self.dtype)  # (B, T, E)
+        see(None, "embed_tokens", x)
+        for layer in range(len(self.config.layers)):
+            name = f"model.layers.{layer}."
+
+            h = op.rms_norm(x, w[name + "input_layernorm.weight"], eps)  # (B, T, E)
+            see(layer, "input_layernorm", h)
+            x = x + self._attention(layer, h, cache, window, rotation, see)
+
+            h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)  # (B, T, E)
+            see(layer, "post_attention_layernorm", h)
+            gate = op.linear(h, w[name + "mlp.gate_proj.weight"])  # (B, T, F)
+            see(layer, "gate_proj", gate)
+            up = op.linear(h, w[name + "mlp.up_proj.weight"])  # (B, T, F)
+            see(layer, "up_proj", up)
+            down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])  # (B, T, E)
+            see(layer, "down_proj", down)
+            x = x + down
+            see(layer, "hidden_states", x)
+        cache.commit(window, rope_base)
+
+        x = op.rms_norm(x[:, -1:] if last_only else x, w["model.norm.weight"], eps)  # (B, T or 1, E)
+        see(None, "norm", x)
+        head = "model.embed_tokens.weight" if self.config.tie_word_embeddings else "lm_head.weight"
+        logits = op.linear(x, w[head])  # (B, T or 1, V)
+        see(None, "lm_head", logits)
+        return logits
+
+    def _attention(
+        self,
+        layer: int,
+        h: Array,
+        cache: KVCache,
+        window: Window,
+        rotation: tuple[Array, Array] | rope.ExactRotation,
+        see: Showing,
+    ) -> Array:
+        """Grouped-query attention of one layer, the cache included: (B, T, E) -> (B, T, E)."""
+        w, op, D = self.weights, self.backend, self.config.head_dim
+        name = f"model.layers.{layer}.self_attn."
+        q = ops.split_heads(op.linear(h, w[name + "q_proj.weight"]), D)  # (B, H, T, D)
+        k = ops.split_heads(op.linear(h, w[name + "k_proj.weight"]), D)  # (B, K, T, D)
+        v = ops.split_heads(op.linear(h, w[name + "v_proj.weight"]), D)  # (B, K, T, D)
+        see(layer, "q", q)
+        see(layer, "k", k)
+        see(layer, "v", v)
+
+        def attend(q: Array, keys: Array, values: Array, visible: Array) -> Array:
+            if see.wants("attention_weights"):
+                weights.append(ops.attention_weights(q, keys, visible))
+            return op.attention(q, keys, values, visible)
+
+        weights: list[Array] = []
+        if isinstance(rotation, rope.ExactRotation):
+            # Cache keys unrotated; turn all of them as each stretch of queries needs them.
+            keys, values = cache.write(layer, k, v)  # (B, K, S, D)
+            past = keys.shape[2] - q.shape[2]
+            mixed = np.empty_like(q)
+            for block, cos, sin in rotation:
+                slots = slice(past + block.start, past + block.stop)
+                turned = op.rotate(q[:, :, block], cos[:, :, slots], sin[:, :, slots])
+                mixed[:, :, block] = attend(
+                    turned, op.rotate(keys, cos, sin), values, window.visible[:, block]
+                )
+        else:
+            q, k = op.rotate(q, *rotation), op.rotate(k, *rotation)
+            see(layer, "q_rotated", q)
+            see(layer, "k_rotated", k)
+            keys, values = cache.write(layer, k, v)  # (B, K, S, D)
+            mixed = attend(q, keys, values, window.visible)  # (B, H, T, D)
+        if weights:
+            see(layer, "attention_weights", np.concatenate(weights, axis=2))
+        see(layer, "attention", mixed)
+        out = op.linear(ops.merge_heads(mixed), w[name + "o_proj.weight"])  # (B, T, E)
+        see(layer, "o_proj", out)
+        return out
+
+    def _rope_base(self, cache: KVCache, window: Window) -> Array:
+        """Rotary base of every row, by the policy: (B,)."""
+        if self.rope_policy == "fixed":
+            if np.any(window.row_lengths > cache.planned_lengths):
+                raise ValueError(
+                    f"rope='fixed' was planned for {cache.planned_lengths.tolist()} tokens a row, this call "
+                    f"reaches {window.row_lengths.tolist()}: make the cache with larger planned_lengths"
+                )
+            return rope.dynamic_ntk_base(cache.planned_lengths, self.config)
+        base = rope.dynamic_ntk_base(window.row_lengths, self.config)
+        # Within one cache the reference's base never shrinks.
+        return np.maximum(cache.rope_base, base) if self.rope_policy == "reference" else base
+
+    def _plan_rotation(self, window: Window, base: Array) -> tuple[Array, Array] | rope.ExactRotation:
+        """Make the tables that turn queries and keys in every layer of this call."""
+        if self.rope_policy == "exact":
+            return rope.ExactRotation(
+                window.slot_positions, window.positions.shape[1], self.config, self.dtype
+            )
+        return rope.rotary_table(window.positions, base, self.config.head_dim, self.dtype)
+
+    def _check_input(
+        self, input_ids: npt.ArrayLike, cache: KVCache | None, attention_mask: npt.ArrayLike | None
+    ) -> tuple[Array, Array]:
+        """Return ids (B, T), 0 on padding, and which are real (B, T) bool; refuse everything else."""
+        ids = np.asarray(input_ids)
+        if ids.ndim != 2 or ids.size == 0 or ids.dtype.kind not in "iu":
+            raise ValueError(f"input_ids: expected (B, T) integers, found shape {ids.shape} of {ids.dtype}")
+        real = np.ones(ids.shape, np.bool_)
+        if attention_mask is not None:
+            mask = np.asarray(attention_mask)
+            B, T = ids.shape
+            past = cache.past_mask() if cache is not None else np.ones((B, 0), np.bool_)
+            if mask.shape not in ((B, T), (B, past.shape[1] + T)) or not np.isin(mask, (0, 1)).all():
+                raise ValueError(
+                    f"attention_mask: expected 0 and 1 of shape {(B, T)} or {(B, past.shape[1] + T)}, "
+                    f"found shape {mask.shape}"
+                )
+            if not np.array_equal(mask[:, :-T].astype(np.bool_), past[:, : mask.shape[1] - T]):
+                raise ValueError("attention_mask contradicts the mask of the tokens in the cache")
+            real = mask[:, -T:].astype(np.bool_)
+        ids = np.where(real, ids, 0)
+        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
+            wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)][0]
+            raise ValueError(f"input_ids: {wrong} is not in the vocabulary of {self.config.vocab_size}")
+        return ids, real

@@ -1,0 +1,93 @@
+"""Looking inside a forward pass: every stage has a name, and an observer is shown the stages it asks for."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from minidecilm.ops import Array
+
+#: Every stage of a forward pass, in the order they are computed. The first and the last two happen once, the
+#: others in each layer. ``q``, ``k`` and ``v`` are split into heads and not rotated; ``q_rotated`` and
+#: ``k_rotated`` exist where keys are cached rotated (rotary policies ``reference`` and ``fixed``).
+STAGES = (
+    "embed_tokens",  # (B, T, E)
+    "input_layernorm",  # (B, T, E)
+    "q",  # (B, H, T, D)
+    "k",  # (B, K, T, D)
+    "v",  # (B, K, T, D)
+    "q_rotated",  # (B, H, T, D)
+    "k_rotated",  # (B, K, T, D)
+    "attention_weights",  # (B, H, T, S)
+    "attention",  # (B, H, T, D)
+    "o_proj",  # (B, T, E)
+    "post_attention_layernorm",  # (B, T, E)
+    "gate_proj",  # (B, T, F)
+    "up_proj",  # (B, T, F)
+    "down_proj",  # (B, T, E)
+    "hidden_states",  # (B, T, E), what the layer passes on
+    "norm",  # (B, T, E)
+    "lm_head",  # (B, T, V)
+)
+
+
+class Observer(Protocol):
+    """Is shown the stages it names while a forward pass runs."""
+
+    stages: Collection[str]
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        """Look at one stage; `layer` is None outside the layers. The array is live: copy what you keep."""
+
+
+class Recorder:
+    """An observer that keeps what it sees.
+
+    Parameters
+    ----------
+    stages : collection of str
+        Names from :data:`STAGES`.
+
+    Attributes
+    ----------
+    values : dict of (layer or None, stage) to array
+
+    Raises
+    ------
+    ValueError
+        If a stage has another name.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> lm = minidecilm.load("demo")
+    >>> seen = Recorder(["attention_weights"])
+    >>> logits = lm.model([[1, 5, 9]], observer=seen)
+    >>> seen.values[0, "attention_weights"].shape
+    (1, 8, 3, 3)
+    """
+
+    def __init__(self, stages: Collection[str] = STAGES) -> None:
+        for stage in stages:
+            if stage not in STAGES:
+                raise ValueError(f"no stage {stage!r}: choose from {', '.join(STAGES)}")
+        self.stages = stages
+        self.values: dict[tuple[int | None, str], Array] = {}
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        """Keep a copy."""
+        self.values[layer, stage] = value.copy()
+
+
+class Showing:
+    """Passes stages on to an observer, if there is one and it asked for them."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
+
+    def wants(self, stage: str) -> bool:
+        """Whether the stage is asked for."""
+        return self._observer is not None and stage in self._observer.stages
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        """Show one stage."""
+        if self._observer is not None and stage in self._observer.stages:
+            self._observer(layer, stage, value)

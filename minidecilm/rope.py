@@ -1,0 +1,125 @@
+"""Rotary position embedding: frequencies, dynamic NTK scaling, and the three policies for keys in a cache.
+
+Up to M = max_position_embeddings tokens the base is constant and the policies agree. Beyond M, dynamic NTK
+grows the base with the length L, and it matters when a key was rotated:
+
+``reference``
+    As Deci's and Hugging Face's code does. Keys are cached rotated with the base that was in force in their
+    own step, and are never turned again. Feeding a text in one call or in pieces gives different results.
+``fixed``
+    One base for the whole run, that of the length planned at the start.
+``exact``
+    Keys are cached unrotated. A query at position p sees every key rotated with the base of length p + 1, so
+    one call, chunks and single tokens give the same result, at the price of rotating keys on every read.
+
+L counts a row's own real tokens: padding never counts.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from minidecilm.config import Config
+from minidecilm.ops import Array
+
+POLICIES = ("reference", "fixed", "exact")
+
+
+def dynamic_ntk_base(length: npt.ArrayLike, config: Config) -> Array:
+    """Rotary base in force at a length.
+
+    ``base(L) = theta * (s * L / M - (s - 1)) ** (D / (D - 2))`` for L > M, else theta.
+
+    Parameters
+    ----------
+    length : int or array of int
+        L, in tokens.
+    config : Config
+        Gives theta, the factor s (none: the base never changes), M and D.
+
+    Returns
+    -------
+    float64 array
+        Of the shape of `length`.
+
+    References
+    ----------
+    bloc97 and emozilla, "Dynamically Scaled RoPE further increases performance of long context LLaMA", 2023;
+    as in ``LlamaDynamicNTKScalingRotaryEmbedding`` of Hugging Face transformers 4.31.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> dynamic_ntk_base([4096, 8192], preset("decilm-6b")).round(3)
+    array([10000.   , 30527.737])
+    """
+    L = np.asarray(length, np.float64)
+    if config.rope_factor is None:
+        return np.full(L.shape, config.rope_theta)
+    s, D = config.rope_factor, config.head_dim
+    stretch = np.maximum(s * L / config.max_position_embeddings - (s - 1), 1.0)  # 1 up to M
+    return np.asarray(config.rope_theta * stretch ** (D / (D - 2)))
+
+
+def inverse_frequencies(base: npt.ArrayLike, head_dim: int) -> Array:
+    """Radians per token of each pair: ``base ** (-2i / D)`` for i in 0 .. D/2 - 1; (...,) -> (..., D/2)."""
+    exponents = np.arange(0, head_dim, 2) / head_dim
+    return np.asarray(np.asarray(base, np.float64)[..., None] ** -exponents)
+
+
+def rotary_table(positions: Array, base: Array, head_dim: int, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+    """Cosine and sine of every angle, computed in float64.
+
+    Parameters
+    ----------
+    positions : (B, T) int array
+    base : (B,) float array
+        One per row of the batch.
+    head_dim : int
+        D.
+    dtype : dtype
+        Of the result.
+
+    Returns
+    -------
+    cos, sin : (B, 1, T, D/2) arrays
+        Ready for :func:`minidecilm.ops.rotate`.
+    """
+    angles = positions[:, None, :, None] * inverse_frequencies(base, head_dim)[:, None, None]
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
+
+
+class ExactRotation:
+    """Rotary tables of one call under the ``exact`` policy: one per stretch of queries that share a base.
+
+    Parameters
+    ----------
+    slot_positions : (B, S) int array
+        Position of every cached and new token.
+    num_queries : int
+        T; the queries are the last T slots.
+    config : Config
+    dtype : dtype
+        Compute dtype.
+    """
+
+    def __init__(self, slot_positions: Array, num_queries: int, config: Config, dtype: npt.DTypeLike) -> None:
+        bases = dynamic_ntk_base(slot_positions[:, -num_queries:] + 1, config)  # (B, T)
+        changes = np.flatnonzero(np.any(bases[:, 1:] != bases[:, :-1], axis=0)) + 1
+        self._starts = [0, *changes.tolist()]
+        self._ends = [*changes.tolist(), num_queries]
+
+        # Up to M, and when decoding, there is one stretch: its table then serves every layer. Beyond M each
+        # query has its own, too large to keep together.
+        @lru_cache(maxsize=1)
+        def table(start: int) -> tuple[Array, Array]:
+            return rotary_table(slot_positions, bases[:, start], config.head_dim, dtype)
+
+        self._table = table
+
+    def __iter__(self) -> Iterator[tuple[slice, Array, Array]]:
+        """Yield a slice of queries, and cos and sin (B, 1, S, D/2) of every slot as those queries see it."""
+        for start, end in zip(self._starts, self._ends, strict=True):
+            yield slice(start, end), *self._table(start)
