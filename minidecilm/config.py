@@ -6,8 +6,9 @@ KV-head number for the whole model. Only the standard library is imported here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from minidecilm.errors import ConfigError
@@ -18,7 +19,12 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 # Generous bounds on sizes, so that a corrupt file is refused instead of allocated.
 _MAX_SIZE = 1 << 24
-_MAX_LAYERS = 4096
+_MAX_LAYERS = 1024  # so that the header of every checkpoint stays under safetensors_file.MAX_HEADER_BYTES
+_MAX_REAL = 1e100  # JSON integers have no bound: one beyond float's would overflow where it is first used
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 80
+_REPR.maxlevel = 3
 
 _ARCHITECTURES = ("DeciLMForCausalLM", "DeciCoderForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 _MODEL_TYPES = ("deci", "llama", "mistral")
@@ -227,6 +233,8 @@ class Config:
             return cls.from_dict(values)
         except ConfigError as problem:
             raise ConfigError(f"{path}: {problem}") from None
+        except RecursionError:  # two values nested to the parser's very limit, compared with each other
+            raise ConfigError(f"{path}: nested too deeply to be a config.json") from None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
@@ -264,6 +272,7 @@ class Config:
             head_dim = hidden // heads
         intermediate = _require(values, "intermediate_size")
         theta, factor = _read_rope(values)
+        dtype = _agreeing(values, "torch_dtype", "dtype")
         eos = values.get("eos_token_id", 2)  # absent bos and eos are Llama's 1 and 2
         return cls(
             **sizes,
@@ -276,7 +285,7 @@ class Config:
             tie_word_embeddings=values.get("tie_word_embeddings", False),
             bos_token_id=values.get("bos_token_id", 1),
             eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
-            torch_dtype=_agreeing(values, "torch_dtype", "dtype") or "bfloat16",
+            torch_dtype="bfloat16" if dtype is None else dtype,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -317,7 +326,7 @@ class Config:
 
 def _check(ok: bool, key: str, expected: str, found: Any) -> None:
     if not ok:
-        raise ConfigError(f"{key}: expected {expected}, found {_brief(found)}")
+        raise ConfigError(f"{key}: expected {expected}, found {brief(found)}")
 
 
 def _check_integer(key: str, value: Any, low: int, high: int) -> int:
@@ -327,13 +336,13 @@ def _check_integer(key: str, value: Any, low: int, high: int) -> int:
 
 
 def _check_real(key: str, value: Any, low: float) -> None:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= low
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < _MAX_REAL
     _check(ok, key, f"a finite number of at least {low:g}", value)
 
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def brief(value: Any) -> str:
+    """Like ``repr`` in one short line, whatever a file holds: bounded in length, nesting and time."""
+    return _REPR.repr(value)
 
 
 def _require(values: Mapping[str, Any], key: str) -> Any:
@@ -346,7 +355,7 @@ def _agreeing(values: Mapping[str, Any], *keys: str) -> Any:
     """Return the value of the first key that is set, after checking that no other contradicts it."""
     found = {key: values[key] for key in keys if values.get(key) is not None}
     if any(value != next(iter(found.values())) for value in found.values()):
-        said = " and ".join(f"{key} = {_brief(value)}" for key, value in found.items())
+        said = " and ".join(f"{key} = {brief(value)}" for key, value in found.items())
         raise ConfigError(f"{said} contradict each other; keep one")
     return next(iter(found.values()), None)
 
@@ -360,10 +369,10 @@ def _check_identity(values: Mapping[str, Any]) -> None:
         )
     unknown = sorted(values.keys() - _READ - _IGNORED - _REQUIRED_VALUES.keys())
     if unknown:
-        raise ConfigError(f"unknown key {_brief(unknown[0])}: remove it if it does not change the network")
+        raise ConfigError(f"unknown key {brief(unknown[0])}: remove it if it does not change the network")
     for key, allowed in _REQUIRED_VALUES.items():
         if key in values and not any(value is values[key] or value == values[key] for value in allowed):
-            raise ConfigError(f"{key}: only {allowed[0]!r} is supported, found {_brief(values[key])}")
+            raise ConfigError(f"{key}: only {allowed[0]!r} is supported, found {brief(values[key])}")
     architectures, model_type = values.get("architectures"), values.get("model_type")
     if architectures is not None:
         known = (
@@ -405,25 +414,26 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
         _check(isinstance(part, Mapping), key, "an object", part)
         for name, value in part.items():
             merged[name] = _agreeing({name: merged.get(name), f"{key}.{name}": value}, name, f"{key}.{name}")
-    kind = _agreeing(merged, "rope_type", "type") or "default"
+    kind = _agreeing(merged, "rope_type", "type")
+    kind = "default" if kind is None else kind
     theta = merged.pop("rope_theta")
     theta = 10000.0 if theta is None else theta  # DeciLM was published without rope_theta
     if kind not in ("default", "dynamic"):
         raise ConfigError(
-            f"rope_scaling: type {_brief(kind)} is not supported, only 'dynamic' and 'default' are"
+            f"rope_scaling: type {brief(kind)} is not supported, only 'dynamic' and 'default' are"
         )
     original = merged.get("original_max_position_embeddings")
     if original is not None and original != values.get("max_position_embeddings"):
         raise ConfigError(
-            f"rope_scaling: original_max_position_embeddings = {_brief(original)} contradicts "
-            f"max_position_embeddings = {_brief(values.get('max_position_embeddings'))}"
+            f"rope_scaling: original_max_position_embeddings = {brief(original)} contradicts "
+            f"max_position_embeddings = {brief(values.get('max_position_embeddings'))}"
         )
     expected = {"type", "rope_type", "original_max_position_embeddings"} | (
         {"factor"} if kind == "dynamic" else set()
     )
     unknown = sorted(merged.keys() - expected)
     if unknown:
-        raise ConfigError(f"rope_scaling: {kind} scaling does not know the key {_brief(unknown[0])}")
+        raise ConfigError(f"rope_scaling: {kind} scaling does not know the key {brief(unknown[0])}")
     if kind == "dynamic" and merged.get("factor") is None:
         raise ConfigError("rope_scaling: dynamic scaling needs a factor")
     return theta, merged.get("factor")

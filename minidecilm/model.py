@@ -200,9 +200,8 @@ class DeciLM:
                     f"reaches {window.row_lengths.tolist()}: make the cache with larger planned_lengths"
                 )
             return rope.dynamic_ntk_base(cache.planned_lengths, self.config)
-        base = rope.dynamic_ntk_base(window.row_lengths, self.config)
-        # Within one cache the reference's base never shrinks.
-        return np.maximum(cache.rope_base, base) if self.rope_policy == "reference" else base
+        # Tokens of a row never decrease within one cache, so neither does its base.
+        return rope.dynamic_ntk_base(window.row_lengths, self.config)
 
     def _plan_rotation(self, window: Window, base: Array) -> tuple[Array, Array] | rope.ExactRotation:
         """Make the tables that turn queries and keys in every layer of this call."""

@@ -1,0 +1,35 @@
+"""What a figure was measured on: stored beside every result."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def describe(*packages: str) -> dict[str, Any]:
+    """CPU, system and versions."""
+    return {
+        "cpu": cpu_model(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def process_memory() -> dict[str, int]:
+    """Bytes of this process from Linux' accounts: mapped file pages count as total, not as anonymous."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    kinds = {"total": "VmRSS", "peak_total": "VmHWM", "anonymous": "RssAnon"}
+    return {kind: int(lines[key].split()[0]) * 1024 for kind, key in kinds.items()}
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,145 @@
+"""How long opening a full-size DeciLM-6B checkpoint takes, and how much memory it costs.
+
+Writes a checkpoint of random weights in the published layout (11.4 GB, three shards) unless the folder has
+one, then opens it in fresh processes, with the files in the page cache and dropped from it. The peer is
+``safetensors.safe_open`` of the same files, which maps them and parses their headers but checks no config.
+
+    python benchmarks/open_checkpoint.py --folder /tmp/decilm-6b-random
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+RESULTS = Path(__file__).parent / "results" / "open_checkpoint.json"
+MEMORY = {"total": "VmRSS", "anonymous": "RssAnon"}
+
+
+def resident_bytes() -> dict[str, int]:
+    """Resident memory of this process by kind, from Linux' accounts."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {kind: int(lines[key].split()[0]) * 1024 for kind, key in MEMORY.items()}
+
+
+def open_ours(folder: Path) -> Iterator[object]:
+    from minidecilm.checkpoint import open_checkpoint
+
+    yield
+    yield open_checkpoint(folder)
+
+
+def open_peer(folder: Path) -> Iterator[object]:
+    import numpy  # noqa: F401  # which safe_open would import within the measured time
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    yield
+    yield [safe_open(file, "np") for file in files]
+
+
+OPENERS = {"minidecilm": open_ours, "safetensors": open_peer}
+
+
+def measure_here(opener: str, folder: Path) -> dict[str, float]:
+    """Seconds and bytes of one opening in this process; imports are paid before."""
+    steps = OPENERS[opener](folder)
+    next(steps)
+    before, start = resident_bytes(), time.perf_counter()
+    opened = next(steps)
+    seconds, after = time.perf_counter() - start, resident_bytes()
+    assert opened
+    return {"seconds": seconds} | {f"{kind}_bytes": after[kind] - before[kind] for kind in MEMORY}
+
+
+def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[str, float]]:
+    """Least, median and greatest figure over `runs` fresh processes."""
+    found = []
+    for _ in range(runs):
+        if cold:
+            for file in folder.iterdir():
+                with file.open("rb") as handle:
+                    os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        command = [sys.executable, __file__, "--folder", str(folder), "--measure", opener]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return {
+        key: {
+            name: pick(run[key] for run in found)
+            for name, pick in {"min": min, "median": median, "max": max}.items()
+        }
+        for key in found[0]
+    }
+
+
+def cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where the checkpoint is, or is to be written"
+    )
+    parser.add_argument("--runs", type=int, default=11, help="fresh processes per row")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file to write")
+    parser.add_argument("--measure", choices=OPENERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure_here(arguments.measure, arguments.folder)))
+        return
+
+    from minidecilm import preset
+    from minidecilm.checkpoint import open_checkpoint, write_random_checkpoint
+
+    if not arguments.folder.exists():
+        start = time.perf_counter()
+        write_random_checkpoint(preset("decilm-6b"), arguments.folder)
+        print(f"written in {time.perf_counter() - start:.0f} s")
+    os.sync()  # only clean pages can be dropped from the cache
+    checkpoint = open_checkpoint(arguments.folder)
+    rows = {
+        f"{opener}, {state}": measure(opener, arguments.folder, state == "cold", arguments.runs)
+        for state in ("warm", "cold")
+        for opener in OPENERS
+    }
+    ratios = {
+        state: rows[f"minidecilm, {state}"]["seconds"]["median"]
+        / rows[f"safetensors, {state}"]["seconds"]["median"]
+        for state in ("warm", "cold")
+    }
+    print(f"{checkpoint.nbytes:,} bytes in {len(checkpoint.files)} files; {arguments.runs} processes a row")
+    print(f"{'':22}{'ms min':>9}{'median':>9}{'max':>9}{'RSS MB, max':>13}{'anonymous':>11}")
+    for name, row in rows.items():
+        times = "".join(f"{row['seconds'][key] * 1e3:9.2f}" for key in ("min", "median", "max"))
+        memory = [row[f"{kind}_bytes"]["max"] / 1e6 for kind in MEMORY]
+        print(f"{name:22}{times}{memory[0]:13.2f}{memory[1]:11.2f}")
+    for state, ratio in ratios.items():
+        print(f"minidecilm takes {ratio:.1f} times as long as safetensors.safe_open, {state}")
+    result = {
+        "what": "opening a random-weight decilm-6b checkpoint in fresh processes",
+        "checkpoint_bytes": checkpoint.nbytes,
+        "files": len(checkpoint.files),
+        "runs": arguments.runs,
+        "cpu": cpu_model(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("numpy", "ml_dtypes", "safetensors")},
+        "rows": rows,
+        "seconds_ratio_to_safetensors": ratios,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+"""Text level: load a model, generate, stream."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Unpack, overload
+
+import numpy as np
+
+from minidecilm.backends import Backend, create_backend
+from minidecilm.checkpoint import Checkpoint, open_checkpoint
+from minidecilm.config import Config
+from minidecilm.errors import CheckpointError
+from minidecilm.generation import Options, generation_steps
+from minidecilm.model import DeciLM
+from minidecilm.ops import Array
+from minidecilm.progress import progress_bar
+from minidecilm.tokenizer import TextStream, Tokenizer
+
+WEIGHTS = ("stored", "float64", "float32", "bfloat16")
+DEMO_FOLDER = Path(__file__).parent / "demo"
+
+#: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
+#: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
+PROMPT_TEMPLATES = {
+    "decilm-6b-instruct": (
+        "Below is an instruction that describes a task. Write a response that appropriately completes the "
+        "request.\n\n### Instruction:\n\n{instruction}\n\n### Response:\n"
+    ),
+    "decilm-7b-instruct": (
+        "### System:\nYou are an AI assistant that follows instruction extremely well. "
+        "Help as much as you can.\n### User:\n{instruction}\n### Assistant:\n"
+    ),
+}
+
+
+class LanguageModel:
+    """A network with its tokenizer: text in, text out. Made by :func:`load`.
+
+    Attributes
+    ----------
+    config : Config
+    model : DeciLM
+        The network: ids in, logits out.
+    tokenizer : Tokenizer or None
+        None if the checkpoint folder has no tokenizer.model.
+    backend : Backend
+    checkpoint : Checkpoint
+        The memory-mapped files.
+    """
+
+    def __init__(self, model: DeciLM, tokenizer: Tokenizer | None, checkpoint: Checkpoint) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.checkpoint = checkpoint
+
+    @property
+    def config(self) -> Config:
+        """Sizes of the network."""
+        return self.model.config
+
+    @property
+    def backend(self) -> Backend:
+        """What computes the operations."""
+        return self.model.backend
+
+    def __repr__(self) -> str:
+        model = self.model
+        return (
+            f"<LanguageModel {self.checkpoint.folder.name}: {self.config.num_parameters:,} parameters, "
+            f"backend={self.backend.name}, dtype={model.dtype}, rope={model.rope_policy}>"
+        )
+
+    @overload
+    def generate(
+        self,
+        prompt: str,
+        *,
+        stop: str | Sequence[str] | None = ...,
+        template: str | None = ...,
+        **options: Unpack[Options],
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[str],
+        *,
+        stop: str | Sequence[str] | None = ...,
+        template: str | None = ...,
+        **options: Unpack[Options],
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        stop: str | Sequence[str] | None = None,
+        template: str | None = None,
+        **options: Unpack[Options],
+    ) -> str | list[str]:
+        """Continue one text, or a batch of texts of any lengths.
+
+        Parameters
+        ----------
+        prompt : str or sequence of str
+        stop : str or sequence of str, optional
+            Generation ends before the first of these.
+        template : str, optional
+            Wraps each prompt for an instruction-tuned model: a name from :data:`PROMPT_TEMPLATES`.
+        **options
+            Sampling, lengths, seed, trace: see :class:`minidecilm.generation.Options`.
+
+        Returns
+        -------
+        str, or list of str for a batch
+            The new text only, as it follows the prompt. After Ctrl-C, what there is.
+
+        Raises
+        ------
+        ValueError
+            For an empty or too long prompt, or an impossible argument.
+        CheckpointError
+            If the model has no tokenizer.
+
+        Examples
+        --------
+        >>> import minidecilm
+        >>> lm = minidecilm.load("demo")
+        >>> text = lm.generate("Once upon a time", max_new_tokens=8, temperature=0)
+        """
+        batch = [prompt] if isinstance(prompt, str) else list(prompt)
+        ids, rows = self._start(batch, stop, template)
+        with suppress(KeyboardInterrupt):
+            for _ in generation_steps(self.model, ids, lambda row, token: rows[row].push(token), **options):
+                pass
+        texts = [row.finish() for row in rows]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        stop: str | Sequence[str] | None = None,
+        template: str | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[str]:
+        """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
+
+        A piece never ends inside a character or inside what may become a stop string.
+
+        Examples
+        --------
+        >>> import minidecilm
+        >>> lm = minidecilm.load("demo")
+        >>> pieces = list(lm.stream("Once upon a time", max_new_tokens=8, temperature=0))
+        >>> "".join(pieces) == lm.generate("Once upon a time", max_new_tokens=8, temperature=0)
+        True
+        """
+        ids, [row] = self._start([prompt], stop, template)
+        shown = 0
+        with suppress(KeyboardInterrupt):
+            for _ in generation_steps(self.model, ids, lambda _, token: row.push(token), **options):
+                if len(row.text) > shown:
+                    yield row.text[shown:]
+                    shown = len(row.text)
+        rest = row.finish()[shown:]
+        if rest:
+            yield rest
+
+    def _start(
+        self, prompts: list[str], stop: str | Sequence[str] | None, template: str | None
+    ) -> tuple[list[list[int]], list["_RowText"]]:
+        """Encode the prompts and make one text collector per row."""
+        if self.tokenizer is None:
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
+                "copy the file there, or use minidecilm.generate_tokens"
+            )
+        if not prompts:
+            raise ValueError("the batch of prompts is empty")
+        for index, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise TypeError(f"prompt {index}: expected text, found {type(prompt).__name__}")
+            if not prompt:
+                raise ValueError("the prompt is empty: give at least one character to continue")
+        stops = [stop] if isinstance(stop, str) else list(stop or ())
+        if not all(stops):
+            raise ValueError("stop: an empty string would end every text at once")
+        ids = [self.tokenizer.encode(apply_template(prompt, template)) for prompt in prompts]
+        return ids, [_RowText(self.tokenizer.stream(continuation=True), stops) for _ in prompts]
+
+
+class _RowText:
+    """Collects the text of one row, and holds back what may become a stop string."""
+
+    def __init__(self, decoder: TextStream, stops: Sequence[str]) -> None:
+        self._decoder = decoder
+        self._stops = stops
+        self._held = ""
+        self._stopped = False
+        self.text = ""  # certain: will not change
+
+    def push(self, token: int) -> bool:
+        """Add a token; return whether a stop string was met."""
+        return self._add(self._decoder.push(token))
+
+    def finish(self) -> str:
+        """Return the whole text, now that nothing follows."""
+        self._add(self._decoder.flush())
+        if not self._stopped:
+            self.text, self._held = self.text + self._held, ""
+        return self.text
+
+    def _add(self, new: str) -> bool:
+        if self._stopped:
+            return True
+        self._held += new
+        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
+        self._stopped = bool(found)
+        certain = min(found) if found else len(self._held) - self._undecided()
+        self.text, self._held = self.text + self._held[:certain], self._held[certain:]
+        return self._stopped
+
+    def _undecided(self) -> int:
+        """Length of the longest ending of the held text with which a stop string begins."""
+        longest = max(map(len, self._stops), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+
+def apply_template(instruction: str, template: str | None) -> str:
+    r"""Wrap an instruction in the prompt template of that name; None leaves it as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such template; the message lists them.
+
+    Examples
+    --------
+    >>> apply_template("Name a fruit.", "decilm-7b-instruct")[-42:]
+    '### User:\nName a fruit.\n### Assistant:\n'
+    """
+    if template is None:
+        return instruction
+    try:
+        text = PROMPT_TEMPLATES[template.lower()]
+    except KeyError:
+        raise ValueError(f"no template {template!r}: choose from {', '.join(PROMPT_TEMPLATES)}") from None
+    return text.replace("{instruction}", instruction)
+
+
+def load(
+    model: str | Path = "demo",
+    *,
+    backend: str = "auto",
+    weights: str = "stored",
+    dtype: str = "float32",
+    rope: str = "reference",
+    adapter: str | Path | None = None,
+    progress: bool | None = None,
+) -> LanguageModel:
+    """Open a model. Weights are memory-mapped: opening takes no time and no memory, whatever the size.
+
+    Parameters
+    ----------
+    model : str or Path
+        "demo", the small trained model in the package; a folder in Hugging Face layout; or a hub id such as
+        "Deci/DeciLM-6b" (needs the extra ``hub``).
+    backend : {"auto", "numpy"}
+    weights : {"stored", "float64", "float32", "bfloat16"}
+        Storage dtype in memory. "stored" maps the file as it is; the others convert, which reads all of it.
+    dtype : {"float32", "float64"}
+        Compute and accumulate dtype.
+    rope : {"reference", "fixed", "exact"}
+        When cached keys are rotated: see :mod:`minidecilm.rope`.
+    adapter : None
+        Low-rank adapters are not in this version.
+    progress : bool, optional
+        Show a bar while weights are converted; default: where stderr is a terminal and it takes long.
+
+    Returns
+    -------
+    LanguageModel
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        If a file is not what it should be.
+    OSError
+        If a file cannot be read or fetched.
+    ValueError
+        For an unknown backend, weights, dtype or rope.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> lm = minidecilm.load("demo")
+    >>> lm.config.num_key_value_heads_per_layer
+    (4, 2, 2, 1, 1, 1, 4, 4)
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
+    if adapter is not None:
+        raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
+    chosen = create_backend(backend)
+    checkpoint = open_checkpoint(_find(model))
+    tokenizer = Tokenizer.from_folder(checkpoint.folder)
+    if tokenizer is not None and tokenizer.vocab_size > checkpoint.config.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.folder}: tokenizer.model has {tokenizer.vocab_size} pieces, config.json says "
+            f"vocab_size = {checkpoint.config.vocab_size}: they do not belong together"
+        )
+    tensors = _convert(checkpoint.tensors, weights, progress)
+    network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope)
+    return LanguageModel(network, tokenizer, checkpoint)
+
+
+def _convert(tensors: dict[str, Array], weights: str, progress: bool | None) -> dict[str, Array]:
+    if weights == "stored":
+        return tensors
+    dtype = np.dtype(weights)
+    converted = {}
+    with progress_bar(len(tensors), f"converting to {weights}", "tensor", progress) as bar:
+        for name, tensor in tensors.items():
+            converted[name] = tensor.astype(dtype)
+            bar.update(1)
+    return converted
+
+
+def _find(model: str | Path) -> Path:
+    """Folder of a model given by name, path or hub id."""
+    if model == "demo":
+        return DEMO_FOLDER
+    folder = Path(model).expanduser()
+    parts = str(model).split("/")
+    if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
+        return folder
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise OSError(
+            f"no folder {model}; to fetch it from the Hugging Face hub: pip install 'minidecilm[hub]'"
+        ) from None
+    try:
+        return Path(
+            snapshot_download(str(model), allow_patterns=["*.safetensors", "*.json", "tokenizer.model"])
+        )
+    except Exception as problem:  # the hub client's own errors have no common base
+        first_line = str(problem).strip().splitlines()[:1]
+        raise OSError(
+            f"{model}: no such folder, and the Hugging Face hub gave: {' '.join(first_line)}"
+        ) from problem
+
+
+def generate(
+    prompt: str,
+    *,
+    model: str | Path | LanguageModel = "demo",
+    stop: str | Sequence[str] | None = None,
+    template: str | None = None,
+    **options: Unpack[Options],
+) -> str:
+    """Continue a text in one line: :func:`load`, then :meth:`LanguageModel.generate`.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> text = minidecilm.generate("Once upon a time", max_new_tokens=8, temperature=0)
+    """
+    lm = model if isinstance(model, LanguageModel) else load(model)
+    return lm.generate(prompt, stop=stop, template=template, **options)
+
+
+def stream(
+    prompt: str,
+    *,
+    model: str | Path | LanguageModel = "demo",
+    stop: str | Sequence[str] | None = None,
+    template: str | None = None,
+    **options: Unpack[Options],
+) -> Iterator[str]:
+    """Continue a text in pieces: :func:`load`, then :meth:`LanguageModel.stream`."""
+    lm = model if isinstance(model, LanguageModel) else load(model)
+    return lm.stream(prompt, stop=stop, template=template, **options)

@@ -1,0 +1,232 @@
+"""A checkpoint folder: config.json beside weights in one safetensors file, or in shards under an index.
+
+Opening maps the files into memory and reads only their headers, so it costs the same for 1 MB and for 11 GB.
+A folder opens only if its files hold exactly the tensors that config.json asks for. Pickle is never read.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
+from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
+from minidecilm.config import Config, brief
+from minidecilm.errors import CheckpointError
+from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors, require_file
+from minidecilm.strict_json import read_object
+
+_WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("BF16", "F16", "F32"))
+_OTHER_WEIGHTS = {
+    ".gguf": "GGUF is not read: give the safetensors folder it was made from",
+    ".bin": "pickle can run code and is never read: where you trust it, convert with safetensors.torch",
+    ".safetensors": f"shards need their {INDEX_NAME}: download it too",
+}
+_MISMATCH = "weights and config.json or index are not of one model: download them together"
+_COMPARED_ELEMENTS = 1 << 20
+
+# A name and nothing more: no separator of any system, no drive, no NUL, nothing a file system cannot encode.
+_PLAIN_NAME = re.compile(r"[\w+ -][\w.+ -]{0,200}\.safetensors")
+
+# transformers 4.31 and older saved the rotary frequencies of every layer; copies of DeciLM still carry them.
+# They follow from config.json, so they are skipped, not used.
+_SKIPPED = ".self_attn.rotary_emb.inv_freq"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open checkpoint.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    config : Config
+        Its config.json.
+    tensors : dict of str to ndarray
+        Exactly the names and shapes of ``config.parameter_shapes()``, in that order, as read-only views of
+        the memory-mapped files in their storage dtype (bfloat16, float16 or float32).
+    files : tuple of Path
+        The safetensors files that are mapped.
+    """
+
+    folder: Path
+    config: Config
+    tensors: dict[str, Array]
+    files: tuple[Path, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def dtypes(self) -> Counter[str]:
+        """Number of tensors by storage dtype: ``Counter({"bfloat16": 291})``."""
+        return Counter(str(tensor.dtype) for tensor in self.tensors.values())
+
+
+def open_checkpoint(folder: str | Path) -> Checkpoint:
+    """Open a folder in Hugging Face layout without reading its weights.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds config.json and model.safetensors, or shards and model.safetensors.index.json.
+
+    Returns
+    -------
+    Checkpoint
+        Config and memory-mapped weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the files do not hold exactly the tensors of the config; the message names file and tensor.
+    ConfigError
+        If config.json is not a model that this package computes.
+    OSError
+        If something cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minidecilm.config import LayerConfig
+    >>> config = Config(32, 8, 2, 4, (LayerConfig(2, 16), LayerConfig(1, 16)), 64)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_random_checkpoint(config, f"{folder}/tiny")
+    ...     checkpoint = open_checkpoint(f"{folder}/tiny")
+    >>> checkpoint.nbytes == 2 * config.num_parameters
+    True
+    >>> checkpoint.tensors["model.layers.1.self_attn.k_proj.weight"].shape
+    (4, 8)
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise _refusal(folder, "a checkpoint folder", found, "give the folder that holds config.json")
+    weight_map = _find_weights(folder)
+    config_path = folder / "config.json"
+    if not config_path.exists():
+        raise _refusal(
+            config_path, "the model's config.json", "no such file", "copy it from the weights' source"
+        )
+    require_file(config_path)
+    config = Config.from_file(config_path)
+    tensors, origin = _map_files(folder, weight_map)
+    expected = config.parameter_shapes()
+    if config.tie_word_embeddings:
+        _drop_tied_head(tensors, origin, expected["model.embed_tokens.weight"])
+    for name, array in tensors.items():
+        _check_tensor(origin[name], name, array, expected.get(name))
+    missing = [name for name in expected if name not in tensors]
+    if missing:
+        where = f"{folder / (SINGLE_NAME if weight_map is None else INDEX_NAME)}: tensor {missing[0]}"
+        found = f"none, and {len(missing) - 1:,} more are missing" if len(missing) > 1 else "none"
+        raise _refusal(where, f"shape {expected[missing[0]]}", found, _MISMATCH)
+    files = tuple(sorted(set(origin.values())))
+    return Checkpoint(folder, config, {name: tensors[name] for name in expected}, files)
+
+
+def _check_tensor(path: Path, name: str, array: Array, shape: tuple[int, ...] | None) -> None:
+    if array.shape == shape and array.dtype in _WEIGHT_DTYPES:
+        return
+    where = f"{path}: tensor {brief(name)}"
+    if shape is None:
+        raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", _MISMATCH)
+    if array.shape != shape:
+        raise _refusal(where, f"shape {shape}", brief(array.shape), _MISMATCH)
+    dtypes = " or ".join(map(str, _WEIGHT_DTYPES))
+    raise _refusal(where, dtypes, str(array.dtype), "open the model before quantisation")
+
+
+def _refusal(where: str | Path, expected: str, found: str, advice: str) -> CheckpointError:
+    return CheckpointError(f"{where}: expected {expected}, found {found}; {advice}")
+
+
+def _find_weights(folder: Path) -> dict[str, str] | None:
+    """Return the file name of every tensor as the index has it, or None for a single file."""
+    single, index = folder / SINGLE_NAME, folder / INDEX_NAME
+    if index.exists():
+        weight_map = _read_index(index)
+        if single.exists() and SINGLE_NAME not in weight_map.values():
+            found = f"{SINGLE_NAME} beside other files"
+            raise _refusal(index, "one set of weights", found, "remove the set that is not the model's")
+        return weight_map
+    if single.exists():
+        return None
+    names = sorted(path.name for path in folder.iterdir())
+    for suffix, advice in _OTHER_WEIGHTS.items():
+        found = next((name for name in names if name.endswith(suffix)), "")
+        if found:
+            raise _refusal(folder, SINGLE_NAME, brief(found), advice)
+    raise _refusal(
+        folder, f"{SINGLE_NAME} or {INDEX_NAME}", "neither", "give the folder that holds the weights"
+    )
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Return ``weight_map``. ``metadata.total_size`` is not read: it is advisory, and wrong in real files."""
+    require_file(path)
+    weight_map = read_object(path, MAX_HEADER_BYTES, CheckpointError).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _refusal(
+            f"{path}: weight_map", "tensor names and their files", brief(weight_map), "download it again"
+        )
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file):
+            expected = "the plain name of a .safetensors file in this folder"
+            raise _refusal(f"{path}: tensor {brief(name)}", expected, brief(file), "correct the index")
+    return {name: file for name, file in weight_map.items() if not name.endswith(_SKIPPED)}
+
+
+def _map_files(folder: Path, weight_map: dict[str, str] | None) -> tuple[dict[str, Array], dict[str, Path]]:
+    """Map every file into memory; return the tensors and the path of each, checked against the index."""
+    tensors: dict[str, Array] = {}
+    origin: dict[str, Path] = {}
+    for file in [SINGLE_NAME] if weight_map is None else sorted(set(weight_map.values())):
+        path = folder / file
+        if not path.exists():  # or a hub cache's link that leads nowhere
+            raise _refusal(path, f"the file that {INDEX_NAME} names", "no such file", "download it")
+        for name, array in read_safetensors(path).tensors.items():
+            if name.endswith(_SKIPPED):
+                continue
+            if name in tensors:
+                raise _refusal(
+                    f"{path}: tensor {brief(name)}", "it once", f"it in {origin[name]} too", "keep one"
+                )
+            if weight_map is not None and weight_map.get(name) != file:
+                said = brief(weight_map.get(name, "no file"))
+                raise _refusal(
+                    f"{path}: tensor {brief(name)}", f"it in {said} by {INDEX_NAME}", "it here", _MISMATCH
+                )
+            tensors[name], origin[name] = array, path
+    for name, file in (weight_map or {}).items():
+        if name not in tensors:
+            raise _refusal(
+                f"{folder / file}: tensor {brief(name)}", f"it here by {INDEX_NAME}", "none", _MISMATCH
+            )
+    return tensors, origin
+
+
+def _drop_tied_head(tensors: dict[str, Array], origin: Mapping[str, Path], shape: tuple[int, ...]) -> None:
+    """Drop a stored output head that repeats the embedding; one that differs contradicts the config.
+
+    Tied models are often saved with both names. Equal bytes make the copy redundant, whatever wrote it; the
+    price is to read both here, a few rows at a time, which no other checkpoint pays.
+    """
+    head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
+    if head is None or embedding is None:
+        return
+    step = max(1, _COMPARED_ELEMENTS // shape[1])
+    same = head.dtype == embedding.dtype and head.shape == embedding.shape == shape
+    if not same or any(
+        not np.array_equal(head[row : row + step].view(np.uint8), embedding[row : row + step].view(np.uint8))
+        for row in range(0, shape[0], step)
+    ):
+        where = f"{origin['lm_head.weight']}: tensor lm_head.weight"
+        raise _refusal(where, "the embedding's values (tie_word_embeddings is true)", "others", _MISMATCH)
+    del tensors["lm_head.weight"]

@@ -1,0 +1,304 @@
+"""The command line: generate, info, compare. Bad input gives one line on stderr and exit code 2."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import minidecilm
+from minidecilm import backends, costs, diverge, rope
+from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, LanguageModel, load
+from minidecilm.checkpoint import open_checkpoint
+from minidecilm.config import Config
+from minidecilm.files import replacing
+from minidecilm.generation import Step
+from minidecilm.presets import PRESET_NAMES, preset
+
+INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say it in one line, without the usage in front."""
+        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = _build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 1
+    except (ValueError, OSError) as problem:
+        message = " ".join(str(problem).split())
+        print(f"minidecilm {options.command}: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        "minidecilm", description="DeciLM 6B in NumPy: run it, look inside, count what it costs."
+    )
+    parser.add_argument("--version", action="version", version=f"minidecilm {minidecilm.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    generate = _add_command(
+        commands,
+        "generate",
+        "continue a text",
+        'minidecilm generate "Once upon a time" --echo --temperature 0.7',
+    )
+    generate.set_defaults(run=_generate)
+    generate.add_argument("prompt", help="text to continue; - reads it from standard input")
+    generate.add_argument(
+        "--model", default="demo", help="demo, a checkpoint folder, or a hub id (default: demo)"
+    )
+    _add_load_options(generate)
+    generate.add_argument("--template", help=f"prompt template: {', '.join(PROMPT_TEMPLATES)}")
+    generate.add_argument("--echo", action="store_true", help="print the prompt before the new text")
+    generate.add_argument("--max-new-tokens", type=int, default=100, metavar="N")
+    generate.add_argument("--max-length", type=int, metavar="N", help="allow prompt and new text of N tokens")
+    generate.add_argument(
+        "--temperature", type=float, default=1.0, metavar="X", help="0 is greedy (default: 1.0)"
+    )
+    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0 is off (default)")
+    generate.add_argument("--top-p", type=float, default=0.95, metavar="P", help="1 is off (default: 0.95)")
+    generate.add_argument("--min-p", type=float, default=0.0, metavar="P", help="0 is off (default)")
+    generate.add_argument(
+        "--repetition-penalty", type=float, default=1.0, metavar="X", help="1 is off (default)"
+    )
+    generate.add_argument("--seed", type=int, default=0, metavar="N")
+    generate.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end before this text; may be repeated"
+    )
+    generate.add_argument("--trace", type=Path, metavar="FILE", help="write what every step did as JSON")
+
+    info = _add_command(
+        commands, "info", "sizes, per-layer heads, bytes and dtypes of a model", "minidecilm info decilm-6b"
+    )
+    info.set_defaults(run=_info)
+    info.add_argument("model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a checkpoint folder")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    compare = _add_command(
+        commands,
+        "compare",
+        "find the first stage at which two runs differ",
+        "minidecilm compare demo --dtype float32,float64",
+    )
+    compare.set_defaults(run=_compare)
+    compare.add_argument("model", help="demo, a checkpoint folder, or a hub id")
+    compare.add_argument("other", nargs="?", help="second model (default: the same)")
+    _add_load_options(compare, pair=True)
+    compare.add_argument("--prompt", help="text to run on (default: pseudo-random token ids)")
+    compare.add_argument(
+        "--tokens", type=int, default=32, metavar="N", help="how many such ids (default: 32)"
+    )
+    compare.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        metavar="X",
+        help="largest relative difference (default: 1e-3)",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+    )
+    return parser
+
+
+# name of an argument of load() -> (default, values)
+_LOAD_OPTIONS = {
+    "backend": ("auto", backends.BACKENDS),
+    "weights": ("stored", WEIGHTS),
+    "dtype": ("float32", ("float32", "float64")),
+    "rope": ("reference", rope.POLICIES),
+}
+
+
+def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> None:
+    for name, (default, values) in _LOAD_OPTIONS.items():
+        note = "; two values, with a comma between, for the two runs" if pair else ""
+        parser.add_argument(
+            f"--{name}",
+            default=default,
+            metavar=name.upper(),
+            help=f"{', '.join(values)} (default: {default}){note}",
+        )
+
+
+def _generate(options: argparse.Namespace) -> int:
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    lm = load(options.model, **{name: getattr(options, name) for name in _LOAD_OPTIONS})
+    trace: list[Step] = []
+    pieces = lm.stream(
+        prompt,
+        stop=options.stop,
+        template=options.template,
+        max_new_tokens=options.max_new_tokens,
+        max_length=options.max_length,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+        trace=trace,
+    )
+    first = next(pieces, "")  # every argument has been checked once this returns
+    print(prompt if options.echo else "", first, sep="", end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    if options.trace:
+        _write_trace(options.trace, lm, prompt, trace)
+    interrupted = not trace or None in trace[-1].finished
+    if interrupted:
+        print("interrupted", file=sys.stderr)
+    return INTERRUPTED if interrupted else 0
+
+
+def _write_trace(path: Path, lm: LanguageModel, prompt: str, trace: list[Step]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps({"prompt": prompt, "steps": [asdict(step) for step in trace]}, indent=1)
+        )
+
+
+def _info(options: argparse.Namespace) -> int:
+    facts = _facts(options.model)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    rotary, dtypes = facts["rope"], facts["dtypes"]
+    scaling = f"dynamic NTK x{rotary['factor']:g} beyond it" if rotary["factor"] else "no scaling"
+    print(
+        f"{facts['model']}\n"
+        f"  parameters        {facts['parameters']:,}\n"
+        f"  weights           {facts['weight_bytes']:,} bytes, storage {'/'.join(dtypes['storage'])}\n"
+        f"  computed in       {dtypes['compute']}, accumulated in {dtypes['accumulate']}\n"
+        f"  KV cache          {facts['kv_cache_bytes_per_token']:,} bytes per token in bfloat16\n"
+        f"  context           {facts['max_position_embeddings']:,} tokens, {scaling}\n"
+        f"  rotary base       {rotary['theta']:g}, head_dim {facts['head_dim']}\n"
+        f"  hidden, vocabulary {facts['hidden_size']:,}, {facts['vocab_size']:,}\n"
+        f"\n  layer  KV heads  queries per KV head  feed-forward   parameters  KV bytes per token"
+    )
+    for row in facts["layers"]:
+        print(
+            f"  {row['layer']:5d}  {row['kv_heads']:8d}  {row['queries_per_kv_head']:19d}  "
+            f"{row['intermediate_size']:12,}  {row['parameters']:11,}  {row['kv_cache_bytes_per_token']:18,}"
+        )
+    return 0
+
+
+def _facts(model: str) -> dict[str, Any]:
+    """Everything `info` prints, of a preset, a config.json, or a checkpoint folder."""
+    storage: list[str]
+    if model.lower() in PRESET_NAMES:
+        config = preset(model)
+        nbytes, storage = costs.weight_bytes(config), [config.torch_dtype]
+    elif Path(model).is_file():
+        config = Config.from_file(model)
+        nbytes, storage = costs.weight_bytes(config), [config.torch_dtype]
+    elif model != "demo" and not Path(model).exists():
+        raise ValueError(
+            f"no preset, config.json or folder {model!r}; the presets are {', '.join(PRESET_NAMES)}"
+        )
+    else:
+        checkpoint = open_checkpoint(DEMO_FOLDER if model == "demo" else model)
+        config, nbytes, storage = checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes)
+    columns = zip(
+        config.layers, costs.parameters_per_layer(config), costs.kv_cache_bytes_per_layer(config), strict=True
+    )
+    layers = [
+        {
+            "layer": index,
+            "kv_heads": layer.num_key_value_heads,
+            "queries_per_kv_head": config.num_attention_heads // layer.num_key_value_heads,
+            "intermediate_size": layer.intermediate_size,
+            "parameters": parameters,
+            "kv_cache_bytes_per_token": kv_bytes,
+        }
+        for index, (layer, parameters, kv_bytes) in enumerate(columns)
+    ]
+    return {
+        "model": model,
+        "parameters": config.num_parameters,
+        "weight_bytes": nbytes,
+        "kv_heads_per_layer": list(config.num_key_value_heads_per_layer),
+        "kv_cache_bytes_per_token": costs.kv_cache_bytes(config),
+        "max_position_embeddings": config.max_position_embeddings,
+        "rope": {
+            "type": "dynamic" if config.rope_factor else "default",
+            "theta": config.rope_theta,
+            "factor": config.rope_factor,
+        },
+        "dtypes": {"storage": storage, "compute": "float32", "accumulate": "float32"},
+        "hidden_size": config.hidden_size,
+        "vocab_size": config.vocab_size,
+        "num_attention_heads": config.num_attention_heads,
+        "head_dim": config.head_dim,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "layers": layers,
+    }
+
+
+def _compare(options: argparse.Namespace) -> int:
+    settings: list[dict[str, str]] = [{}, {}]
+    for name in _LOAD_OPTIONS:
+        values = getattr(options, name).split(",")
+        if len(values) > 2:
+            raise ValueError(f"--{name}: expected one value or two, found {len(values)}")
+        for setting, value in zip(settings, values * (3 - len(values)), strict=True):
+            setting[name] = value
+    a, b = (
+        load(m, **s) for m, s in zip((options.model, options.other or options.model), settings, strict=True)
+    )
+    if options.prompt is not None:
+        if a.tokenizer is None:
+            raise ValueError(
+                f"{options.model} has no tokenizer.model, so --prompt cannot be read: use --tokens"
+            )
+        ids = [a.tokenizer.encode(options.prompt)]
+    elif options.tokens < 1:
+        raise ValueError(f"--tokens: expected at least 1, found {options.tokens}")
+    else:
+        ids = np.random.default_rng(0).integers(a.config.vocab_size, size=(1, options.tokens)).tolist()
+    differences = diverge.compare(a.model, b.model, ids)
+    first = diverge.first_difference(differences, options.tolerance)
+    worst = max(differences, key=lambda d: d.error)
+    if options.json:
+        result = {
+            "runs": settings,
+            "tolerance": options.tolerance,
+            "first_difference": None if first is None else asdict(first),
+            "stages": [asdict(d) for d in differences],
+        }
+        print(json.dumps(result, indent=1))
+    elif first is None:
+        print(
+            f"the same within {options.tolerance:g} at all {len(differences)} stages; "
+            f"most, {worst.error:.2g}, at {worst.where}"
+        )
+    else:
+        print(
+            f"first difference: {first.where}, {first.error:.2g} of its largest value "
+            f"(tolerance {options.tolerance:g}); "
+            f"most, {worst.error:.2g}, at {worst.where}"
+        )
+    return 0 if first is None else 1

@@ -1,0 +1,320 @@
+"""Prompt ids in, new ids out: prefill, decode, batch, stop rules, trace. Knows tokens, never sees text."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from minidecilm.config import Config
+from minidecilm.model import DeciLM
+from minidecilm.ops import Array
+from minidecilm.progress import progress_bar
+from minidecilm.sampling import Sampling, log_softmax, sample
+
+#: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
+DYNAMIC_LENGTH_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of generation did; lists have one entry per row of the batch.
+
+    Attributes
+    ----------
+    tokens : list of int or None
+        The token each row chose; None for a row that had ended before.
+    log_probabilities : list of float or None
+        Of that token, in nats, under the model's own distribution before temperature and filters.
+    alternatives : list of list of (int, float)
+        The most likely tokens with their log-probabilities, best first.
+    finished : list of str or None
+        Why a row has ended: "eos", "stop" or "length"; None while it goes on.
+    rope_base : list of float
+        Rotary base in force.
+    cache_nbytes : int
+        Bytes of keys and values in the slots in use.
+    layer_seconds : list of float
+        Time of each layer; the first also holds the work before it.
+    seconds : float
+        Time of the whole step.
+    """
+
+    tokens: list[int | None]
+    log_probabilities: list[float | None]
+    alternatives: list[list[tuple[int, float]]]
+    finished: list[str | None]
+    rope_base: list[float]
+    cache_nbytes: int
+    layer_seconds: list[float]
+    seconds: float
+
+
+class Options(TypedDict, total=False):
+    """Arguments that every way to generate shares.
+
+    Attributes
+    ----------
+    max_new_tokens : int
+        At most so many tokens are added; default 100.
+    temperature : float
+        Divides the logits; 0 always takes the most likely token. Default 1.0.
+    top_k : int
+        Keep the k most likely tokens; 0 keeps all, the default.
+    top_p : float
+        Keep the most likely tokens that hold this probability together; default 0.95.
+    min_p : float
+        Keep tokens at least this likely relative to the best; 0 keeps all, the default.
+    repetition_penalty : float
+        Above 1 makes tokens that already occurred less likely; default 1.0.
+    seed : int or sequence of int
+        One per row, or one for all: a row gives the same text alone or in any batch. Default 0.
+    eos_token_ids : sequence of int
+        A row ends with any of these; default: the config's. Empty to go on regardless.
+    max_length : int
+        Most tokens of prompt and new text together. Default: max_position_embeddings, or four times that for
+        a model with dynamic NTK scaling.
+    trace : list
+        Is filled with one :class:`Step` per step.
+    progress : bool
+        Show a bar on stderr; default: where stderr is a terminal and it takes over a second.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    seed: int | Sequence[int]
+    eos_token_ids: Sequence[int] | None
+    max_length: int | None
+    trace: list[Step] | None
+    progress: bool | None
+
+
+def generate_tokens(
+    model: DeciLM,
+    input_ids: npt.ArrayLike | Sequence[Sequence[int]],
+    *,
+    stop: Sequence[Sequence[int]] | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """Continue sequences of token ids.
+
+    Parameters
+    ----------
+    model : DeciLM
+    input_ids : (T,) or (B, T) array of int, or list of B lists of int
+        One prompt, or a batch of prompts of any lengths.
+    stop : sequence of sequences of int, optional
+        A row ends when its new tokens end with one of these, which is kept out of the result.
+    **options
+        See :class:`Options`.
+
+    Returns
+    -------
+    (N,) array of int, or list of B such arrays
+        The new tokens, with the end-of-text id if a row ended by itself. After Ctrl-C, what there is.
+
+    Raises
+    ------
+    ValueError
+        For an impossible argument, or a length beyond `max_length`.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> lm = minidecilm.load("demo")
+    >>> new = generate_tokens(lm.model, [1, 300, 301], max_new_tokens=4, temperature=0)
+    >>> len(new)
+    4
+    """
+    rows = _as_rows(input_ids)
+    single = np.ndim(input_ids[0]) == 0  # type: ignore[index]
+    endings = [tuple(ending) for ending in stop or ()]
+    if not all(endings):
+        raise ValueError("stop: an empty sequence would end every row at once")
+    new: list[list[int]] = [[] for _ in rows]
+
+    def keep(row: int, token: int) -> bool:
+        new[row].append(token)
+        for ending in endings:
+            if tuple(new[row][-len(ending) :]) == ending:
+                del new[row][-len(ending) :]
+                return True
+        return False
+
+    with suppress(KeyboardInterrupt):
+        for _ in generation_steps(model, rows, keep, **options):
+            pass
+    arrays = [np.asarray(row, np.int64) for row in new]
+    return arrays[0] if single else arrays
+
+
+def generation_steps(
+    model: DeciLM,
+    prompts: Sequence[Sequence[int]],
+    on_token: Callable[[int, int], bool],
+    *,
+    max_new_tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 0.95,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    seed: int | Sequence[int] = 0,
+    eos_token_ids: Sequence[int] | None = None,
+    max_length: int | None = None,
+    trace: list[Step] | None = None,
+    progress: bool | None = None,
+) -> Iterator[Step]:
+    """Generate one token per row and step, until every row has ended.
+
+    Parameters
+    ----------
+    model : DeciLM
+    prompts : sequence of sequences of int
+        One per row; padded on the left to the longest.
+    on_token : callable
+        Is told each new token as (row, token); returns whether the row is to end there.
+    **options
+        See :class:`Options`.
+
+    Yields
+    ------
+    Step
+    """
+    eos = model.config.eos_token_ids if eos_token_ids is None else eos_token_ids
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    check_length(model.config, max(map(len, prompts)), max_new_tokens, max_length)
+    generators = [np.random.default_rng(s) for s in _seeds(seed, len(prompts))]
+    seen = [list(prompt) for prompt in prompts]
+    finished: list[str | None] = [None] * len(prompts)
+
+    width = max(map(len, prompts))
+    ids = np.array([[0] * (width - len(p)) + list(p) for p in prompts])  # (B, T)
+    mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    planned = [len(prompt) + max_new_tokens for prompt in prompts]
+    cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
+
+    layers = len(model.config.layers)
+    with (
+        progress_bar(layers, f"reading {width} tokens", "layer", progress) as reading,
+        progress_bar(max_new_tokens, "writing", "token", progress) as writing,
+    ):
+        for number in range(1, max_new_tokens + 1):
+            clock = _LayerClock(reading.update if number == 1 else lambda layer: None)
+            logits = np.asarray(model(ids, cache, mask, last_only=True, observer=clock)[:, -1])  # (B, V)
+            tokens: list[int | None] = [None] * len(prompts)
+            for row, ended in enumerate(finished):
+                if ended is None:
+                    token = sample(logits[row], seen[row], sampling, generators[row])
+                    tokens[row] = token
+                    seen[row].append(token)
+                    stopped = on_token(row, token)
+                    if token in eos:
+                        finished[row] = "eos"
+                    elif stopped:
+                        finished[row] = "stop"
+                    elif number == max_new_tokens:
+                        finished[row] = "length"
+            log_p = log_softmax(logits)  # (B, V)
+            step = Step(
+                tokens=tokens,
+                log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
+                alternatives=[_best(row) for row in log_p],
+                finished=list(finished),
+                rope_base=cache.rope_base.tolist(),
+                cache_nbytes=cache.used_nbytes,
+                layer_seconds=clock.layer_seconds,
+                seconds=perf_counter() - clock.started,
+            )
+            if trace is not None:
+                trace.append(step)
+            yield step
+            writing.update(1)
+            if all(finished):
+                return
+            # A row that has ended goes on as padding: it is computed with the others, and counts nowhere.
+            ids = np.array([[0 if token is None else token] for token in tokens])  # (B, 1)
+            mask = np.array([[0 if why else 1] for why in finished])
+
+
+def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_length: int | None) -> None:
+    """Refuse a run longer than the model is meant for, and say what would fit.
+
+    Raises
+    ------
+    ValueError
+        Naming the lengths asked for, the limit, where it comes from and what to change.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens: expected at least 1, found {max_new_tokens}")
+    M = config.max_position_embeddings
+    if max_length is not None:
+        limit, reason = max_length, "max_length"
+    elif config.rope_factor is None:
+        limit, reason = M, "max_position_embeddings; the model has no rotary scaling"
+    else:
+        limit = DYNAMIC_LENGTH_FACTOR * M
+        reason = f"{DYNAMIC_LENGTH_FACTOR} x max_position_embeddings"
+    if prompt_length + max_new_tokens <= limit:
+        return
+    room = limit - prompt_length
+    remedy = f"ask for at most {room} new tokens" if room > 0 else "shorten the prompt"
+    raise ValueError(
+        f"a prompt of {prompt_length} + {max_new_tokens} new tokens exceeds {limit} tokens ({reason}): "
+        f"{remedy}, or set max_length"
+    )
+
+
+class _LayerClock:
+    """Observer that times every layer."""
+
+    stages = ("hidden_states",)
+
+    def __init__(self, on_layer: Callable[[int], Any]) -> None:
+        self.started = self._last = perf_counter()
+        self.layer_seconds: list[float] = []
+        self._on_layer = on_layer
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        now = perf_counter()
+        self.layer_seconds.append(now - self._last)
+        self._last = now
+        self._on_layer(1)
+
+
+def _best(log_p: Array, count: int = 5) -> list[tuple[int, float]]:
+    """Return the likeliest tokens of a (V,) distribution, best first."""
+    count = min(count, len(log_p))
+    best = np.argpartition(log_p, -count)[-count:]
+    best = best[np.argsort(-log_p[best], kind="stable")]
+    return [(int(token), float(log_p[token])) for token in best]
+
+
+def _as_rows(input_ids: Any) -> list[list[int]]:
+    """One list of ids per prompt, from one prompt or a batch of any lengths."""
+    if len(input_ids) == 0:
+        raise ValueError("input_ids is empty: there is nothing to continue")
+    batch = [input_ids] if np.ndim(input_ids[0]) == 0 else input_ids
+    rows = [np.asarray(row) for row in batch]
+    for index, row in enumerate(rows):
+        if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "iu":
+            raise ValueError(
+                f"input_ids[{index}]: expected (T,) integers, found shape {row.shape} of {row.dtype}"
+            )
+    return [row.tolist() for row in rows]
+
+
+def _seeds(seed: int | Sequence[int], rows: int) -> list[int]:
+    seeds = [seed] * rows if isinstance(seed, int | np.integer) else list(seed)
+    if len(seeds) != rows or any(s < 0 for s in seeds):
+        raise ValueError(
+            f"seed: expected one number of at least 0, or one for each of {rows} rows, found {seed}"
+        )
+    return [int(s) for s in seeds]

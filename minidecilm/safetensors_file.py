@@ -1,0 +1,268 @@
+"""The safetensors format, one file at a time: read by memory-mapping, written as a stream.
+
+A file is an 8-byte little-endian length, a JSON header of that length, then the tensors' bytes. The header
+gives each tensor's dtype, shape and byte range; together the ranges cover the rest of the file exactly.
+Everything is checked before any array is made.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from minidecilm.config import brief
+from minidecilm.errors import CheckpointError
+from minidecilm.files import replacing
+from minidecilm.strict_json import parse_object
+
+Array = NDArray[Any]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+}
+
+# Hostile JSON grows up to 50-fold when parsed: this keeps parsing under 200 MB with room to spare. The whole
+# header of DeciLM-6B would have 33 kB; the largest config this package takes needs 1.3 MB.
+MAX_HEADER_BYTES = 2 << 20
+
+_MAX_DIMENSIONS = 32
+_ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
+
+
+def format_name(dtype: str | np.dtype[Any]) -> str:
+    """Name of a dtype in the format's header: "BF16" for "bfloat16"."""
+    return next(name for name, known in DTYPES.items() if str(known) == str(dtype))
+
+
+class SafetensorsFile(NamedTuple):
+    """What one file holds: read-only arrays that point into the mapped file, and its metadata."""
+
+    tensors: dict[str, Array]
+    metadata: dict[str, str]
+
+
+class TensorSource(NamedTuple):
+    """A tensor to be written: what the header says, and the data in C order, piece by piece.
+
+    Attributes
+    ----------
+    name : str
+        Key in the header.
+    dtype : str
+        Key of :data:`DTYPES`.
+    shape : tuple of int
+        Whole shape.
+    chunks : iterable of ndarray
+        Arrays of that dtype whose elements, one after another, are the tensor's. Consumed once, when written.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: Iterable[Array]
+
+    @classmethod
+    def from_array(cls, name: str, array: Array) -> "TensorSource":
+        """Wrap an array that is in memory, or mapped, already."""
+        if array.dtype not in DTYPES.values():
+            raise ValueError(f"tensor {name}: expected one of {', '.join(DTYPES)}, found {array.dtype}")
+        return cls(name, format_name(array.dtype), array.shape, (array,))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+class _Entry(NamedTuple):
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def require_file(path: Path) -> None:
+    """Refuse a folder, a pipe or a device before anything opens it, because opening a pipe waits forever.
+
+    Raises
+    ------
+    CheckpointError
+        If something is there that is not a file.
+    """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: expected a file, found a folder, pipe or device; put the file there")
+
+
+def read_safetensors(path: str | Path) -> SafetensorsFile:
+    """Open a safetensors file without reading its data.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    SafetensorsFile
+        Tensors in the header's order: read-only views of one memory map, bfloat16 as ``ml_dtypes.bfloat16``.
+        A view of a misaligned tensor works; its ``flags.aligned`` is false.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or not what it claims; nothing of it is used then.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> ones = np.ones((2, 3), ml_dtypes.bfloat16)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_safetensors(f"{folder}/a.safetensors", [TensorSource.from_array("ones", ones)])
+    ...     array = read_safetensors(f"{folder}/a.safetensors").tensors["ones"]
+    >>> array.shape, str(array.dtype)
+    ((2, 3), 'bfloat16')
+    """
+    path = Path(path)
+    require_file(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header, start = _read_header(file, path, size)
+        metadata = _check_metadata(header.pop("__metadata__", {}), path)
+        entries = {name: _check_entry(entry, size - start, path, name) for name, entry in header.items()}
+        _check_cover(entries, size - start, path)
+        mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    tensors = {
+        name: mapped[start + entry.begin : start + entry.end].view(entry.dtype).reshape(entry.shape)
+        for name, entry in entries.items()
+    }
+    return SafetensorsFile(tensors, metadata)
+
+
+def write_safetensors(
+    path: str | Path, tensors: Iterable[TensorSource], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file as a stream: no more than one chunk is in memory.
+
+    The file appears under its name only when it is complete, and replaces one that was there.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    tensors : iterable of TensorSource
+        What to write. Wider dtypes are put first, so that every tensor is aligned.
+    metadata : mapping of str to str, optional
+        Stored beside the tensors.
+
+    Raises
+    ------
+    ValueError
+        If a name is used twice, the header would be too large to be read back, or chunks do not make up
+        what their source announced.
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    sources = sorted(tensors, key=lambda source: -DTYPES[source.dtype].itemsize)
+    header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
+    position = 0
+    for source in sources:
+        if source.name in header:
+            raise ValueError(f"tensor {source.name}: name used twice or reserved")
+        offsets = [position, position + source.nbytes]
+        header[source.name] = {"dtype": source.dtype, "shape": list(source.shape), "data_offsets": offsets}
+        position += source.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(f"{len(sources):,} tensors are too many for one file: write several")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for source in sources:
+            _write_chunks(file, source)
+
+
+def _write_chunks(file: BinaryIO, source: TensorSource) -> None:
+    written = 0
+    for chunk in source.chunks:
+        if chunk.dtype != DTYPES[source.dtype]:
+            raise ValueError(f"tensor {source.name}: expected chunks of {source.dtype}, found {chunk.dtype}")
+        file.write(np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).data)
+        written += chunk.nbytes
+    if written != source.nbytes:
+        raise ValueError(f"tensor {source.name}: expected {source.nbytes:,} bytes, chunks held {written:,}")
+
+
+def _damaged(where: str, expected: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: expected {expected}, found {found}; the file is damaged: download or export it again"
+    )
+
+
+def _read_header(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, Any], int]:
+    """Return the parsed header and where the data begins."""
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > size - 8:
+        expected = f"a safetensors file, which begins with the length of its header (here {length:,} bytes)"
+        raise _damaged(str(path), expected, f"a file of {size:,} bytes")
+    if length > MAX_HEADER_BYTES:
+        raise _damaged(str(path), f"a header of at most {MAX_HEADER_BYTES:,} bytes", f"{length:,}")
+    return parse_object(file.read(length), f"{path}: header", CheckpointError), 8 + length
+
+
+def _check_metadata(metadata: Any, path: Path) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
+    return metadata
+
+
+def _check_entry(entry: Any, data_bytes: int, path: Path, tensor: str) -> _Entry:
+    def check(ok: bool, key: str, expected: str, found: Any) -> None:
+        if not ok:
+            raise _damaged(f"{path}: tensor {brief(tensor)}: {key}", expected, brief(found))
+
+    ok = isinstance(entry, dict) and entry.keys() == _ENTRY_KEYS
+    check(ok, "header entry", "an object of dtype, shape and data_offsets", entry)
+    name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    check(isinstance(name, str) and name in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", name)
+    dtype = DTYPES[name]
+    ok = isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS
+    # type() and not isinstance(): JSON true is no size. The product also bounds the shape of an empty tensor,
+    # of which the data says nothing.
+    ok = ok and all(type(size) is int and size >= 0 for size in shape)
+    ok = ok and prod(max(size, 1) for size in shape) * dtype.itemsize < 1 << 63
+    check(ok, "shape", f"at most {_MAX_DIMENSIONS} sizes that fit a file", shape)
+    ok = isinstance(offsets, list) and len(offsets) == 2 and all(type(offset) is int for offset in offsets)
+    ok = ok and 0 <= offsets[0] <= offsets[1] <= data_bytes
+    check(ok, "data_offsets", f"[begin, end] within {data_bytes:,} bytes of data", offsets)
+    nbytes = prod(shape) * dtype.itemsize
+    ok = offsets[1] - offsets[0] == nbytes
+    check(ok, "data_offsets", f"{nbytes:,} bytes for {name} {shape}", offsets)
+    return _Entry(dtype, tuple(shape), *offsets)
+
+
+def _check_cover(entries: Mapping[str, _Entry], data_bytes: int, path: Path) -> None:
+    """Refuse overlaps, holes and bytes left over: data that no tensor owns hides a fault or a payload."""
+    position = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if entry.begin != position:
+            fault = "an overlap with" if entry.begin < position else "a hole after"
+            expected = f"data from byte {position:,}"
+            raise _damaged(
+                f"{path}: tensor {brief(name)}", expected, f"{entry.begin:,}, {fault} the tensor before it"
+            )
+        position = entry.end
+    if position != data_bytes:
+        raise _damaged(str(path), f"{position:,} bytes of data", f"{data_bytes:,}, more than the tensors own")

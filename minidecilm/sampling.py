@@ -1,0 +1,219 @@
+"""Logits to token: pure functions, each of which returns a new array.
+
+V is the vocabulary size. A token that a filter removes gets the logit -inf, hence probability 0. Filters and
+their order are those of Hugging Face ``generate``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minidecilm.ops import Array
+
+_REMOVED = -np.inf
+_TINY, _HUGE = 1e-30, 1e30  # dividing a float32 logit by two such numbers does not overflow float64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes
+    ----------
+    temperature : float
+        Divides the logits; 0 always takes the most likely token.
+    top_k : int
+        Keep the k most likely tokens; 0 keeps all.
+    top_p : float
+        Keep the most likely tokens that hold this probability together; 1 keeps all.
+    min_p : float
+        Keep tokens at least this likely relative to the best; 0 keeps all.
+    repetition_penalty : float
+        Above 1 makes tokens that already occurred less likely; 1 changes nothing.
+
+    Raises
+    ------
+    ValueError
+        For an impossible value.
+
+    Examples
+    --------
+    >>> Sampling(top_p=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: top_p: expected a number above 0, at most 1, found 0
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._check("temperature", lambda t: t == 0 or _TINY <= t <= _HUGE, f"0, or {_TINY} to {_HUGE}")
+        self._check("top_k", lambda k: isinstance(k, int | np.integer) and k >= 0, "an integer of at least 0")
+        self._check("top_p", lambda p: 0 < p <= 1, "a number above 0, at most 1")
+        self._check("min_p", lambda p: 0 <= p <= 1, "a number from 0 to 1")
+        self._check("repetition_penalty", lambda r: _TINY <= r <= _HUGE, f"{_TINY} to {_HUGE}")
+
+    def _check(self, name: str, possible: Callable[[Any], Any], expected: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not possible(value):  # NaN: not possible
+            raise ValueError(f"{name}: expected {expected}, found {value!r}")
+
+
+def log_softmax(logits: Array) -> Array:
+    """Normalise logits to log-probabilities in float64: (..., V) -> (..., V).
+
+    Examples
+    --------
+    >>> np.exp(log_softmax(np.array([0.0, np.log(3.0), -np.inf])))
+    array([0.25, 0.75, 0.  ])
+    """
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)))
+
+
+def apply_repetition_penalty(logits: Array, token_ids: Sequence[int] | Array, penalty: float) -> Array:
+    """Divide positive logits of tokens that occurred by `penalty`, multiply negative ones: (V,) -> (V,).
+
+    A token that occurred twice is penalised once.
+
+    References
+    ----------
+    Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation", 2019,
+    section 4.1; multiplying negative logits is Hugging Face's amendment. https://arxiv.org/abs/1909.05858
+
+    Examples
+    --------
+    >>> apply_repetition_penalty(np.array([2.0, -1.0, 3.0]), [0, 1, 0], penalty=2.0)
+    array([ 1., -2.,  3.])
+    """
+    scores = np.array(logits)
+    seen = np.asarray(token_ids, np.int64)
+    chosen = scores[seen]
+    scores[seen] = np.where(chosen < 0, chosen * penalty, chosen / penalty)
+    return scores
+
+
+def apply_temperature(logits: Array, temperature: float) -> Array:
+    """Divide by `temperature` > 0: below 1 favours likely tokens, above 1 evens out. (V,) -> (V,)."""
+    return np.asarray(logits / temperature)
+
+
+def keep_top_k(logits: Array, top_k: int) -> Array:
+    """Remove tokens less likely than the k-th; whatever ties with it stays. 0 keeps all. (V,) -> (V,).
+
+    Examples
+    --------
+    >>> keep_top_k(np.array([1.0, 3.0, 2.0, 2.0]), top_k=2)
+    array([-inf,   3.,   2.,   2.])
+    """
+    if top_k == 0 or top_k >= len(logits):
+        return np.array(logits)
+    kth = np.partition(logits, -top_k)[-top_k]
+    return np.where(logits < kth, _REMOVED, logits)
+
+
+def keep_top_p(logits: Array, top_p: float) -> Array:
+    """Keep the most likely tokens, the nucleus, until they hold `top_p` together: (V,) -> (V,).
+
+    The most likely token always stays; 1 keeps all. Of equally likely tokens, lower ids go first.
+
+    References
+    ----------
+    Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020. https://arxiv.org/abs/1904.09751
+
+    Examples
+    --------
+    >>> keep_top_p(np.log([0.5, 0.1, 0.3, 0.1]), top_p=0.75).round(2)
+    array([-0.69,  -inf, -1.2 ,  -inf])
+    """
+    if top_p == 1:
+        return np.array(logits)
+    ascending = np.sort(logits)  # values, not argsort: 8 times as fast at V = 32,000
+    below = np.cumsum(np.exp(log_softmax(ascending)))  # probability of a token and all less likely ones
+    count = min(int(np.count_nonzero(below <= 1 - top_p)), len(logits) - 1)  # so many are removed
+    least = ascending[count]
+    scores = np.where(logits < least, _REMOVED, logits)
+    tied = np.flatnonzero(logits == least)
+    scores[tied[: count - int(np.searchsorted(ascending, least))]] = _REMOVED
+    return scores
+
+
+def keep_min_p(logits: Array, min_p: float) -> Array:
+    """Remove tokens less likely than `min_p` times the most likely one; 0 keeps all: (V,) -> (V,).
+
+    References
+    ----------
+    Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs", 2024.
+    https://arxiv.org/abs/2407.01082
+
+    Examples
+    --------
+    >>> keep_min_p(np.log([0.6, 0.3, 0.1]), min_p=0.25).round(2)
+    array([-0.51, -1.2 ,  -inf])
+    """
+    probabilities = np.exp(log_softmax(logits))
+    return np.where(probabilities < min_p * np.max(probabilities), _REMOVED, logits)
+
+
+def process(logits: Array, token_ids: Sequence[int] | Array, sampling: Sampling) -> Array:
+    """Apply penalty, temperature, top-k, top-p and min-p, in this order: (V,) -> (V,) float64.
+
+    Temperature 0 stops after the penalty: the most likely token passes every filter.
+
+    Parameters
+    ----------
+    logits : (V,) array of float
+    token_ids : sequence of int
+        The row's own tokens so far, prompt and generated, without padding.
+    sampling : Sampling
+    """
+    scores = np.asarray(logits, np.float64)
+    scores = apply_repetition_penalty(scores, token_ids, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return scores
+    scores = apply_temperature(scores, sampling.temperature)
+    scores = keep_top_k(scores, sampling.top_k)
+    scores = keep_top_p(scores, sampling.top_p)
+    return keep_min_p(scores, sampling.min_p)
+
+
+def sample(
+    logits: Array, token_ids: Sequence[int] | Array, sampling: Sampling, rng: np.random.Generator
+) -> int:
+    """Choose the next token: invert the cumulative distribution at one uniform random number.
+
+    One draw per token, whatever the logits: a rounding difference, say of another batch shape, changes the
+    token only if the draw falls into it. Temperature 0 draws nothing and takes the most likely token, of
+    several the first.
+
+    Parameters
+    ----------
+    logits, token_ids, sampling
+        As for :func:`process`.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    ValueError
+        If a logit is NaN or positive infinity, or all are -inf.
+
+    Examples
+    --------
+    >>> sample(np.array([0.0, 5.0, 1.0]), [], Sampling(temperature=0), np.random.default_rng(0))
+    1
+    """
+    if not np.isfinite(np.max(logits)):
+        raise ValueError(f"logits: expected a finite largest value, found {np.max(logits)}")
+    scores = process(logits, token_ids, sampling)
+    if sampling.temperature == 0:
+        return int(np.argmax(scores))
+    cumulative = np.cumsum(np.exp(log_softmax(scores)))
+    # The draw is below 1, so this is below the last entry, and "right" skips tokens of probability 0.
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))

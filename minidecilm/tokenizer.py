@@ -1,0 +1,295 @@
+"""Text to token ids and back: SentencePiece with Llama's conventions. The only module that imports it."""
+
+import codecs
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from minidecilm.config import brief
+from minidecilm.errors import CheckpointError
+from minidecilm.safetensors_file import require_file
+from minidecilm.strict_json import read_object
+
+MAX_MODEL_BYTES = 64 << 20
+_MAX_CONFIG_BYTES = 4 << 20  # chat templates, which are not read, can be long
+
+_SPACE = "\u2581"  # how pieces write a space
+_BARRIER = "\U0010ffff"  # a noncharacter: texts do not hold it, so no trained piece does
+
+
+def _replace_each_byte(error: Any) -> tuple[str, int]:
+    """Decode each byte of an invalid sequence to U+FFFD, as SentencePiece does; "replace" makes one."""
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+codecs.register_error("minidecilm.replace_each_byte", _replace_each_byte)
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Tokenizer:
+    r"""A Llama tokenizer: BPE pieces, a piece for each byte, nothing normalised.
+
+    Text begins with one added space, the dummy prefix, so that a word has the same pieces wherever it stands;
+    decoding a whole text drops it. Every text survives encoding and decoding, save that U+2581, which pieces
+    use for the space, comes back as a space.
+
+    Parameters
+    ----------
+    model : bytes
+        What a tokenizer.model holds.
+    add_bos, add_eos : bool
+        Whether :meth:`encode` begins and ends a text with the special id.
+
+    Attributes
+    ----------
+    vocab_size : int
+        V, the number of pieces.
+    bos_id, eos_id, unk_id : int
+        Begin of text, end of text, unknown. With a piece for each byte, no text encodes to unknown.
+
+    Raises
+    ------
+    CheckpointError
+        If `model` is not a SentencePiece model, or not one with these conventions.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> tokenizer = minidecilm.load("demo").tokenizer
+    >>> ids = tokenizer.encode("was it this?\n\u00e9")
+    >>> ids[0] == tokenizer.bos_id, tokenizer.decode(ids)
+    (True, 'was it this?\n\u00e9')
+    """
+
+    def __init__(self, model: bytes, *, add_bos: bool = True, add_eos: bool = False) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self._model = SentencePieceProcessor()
+        try:
+            self._model.LoadFromSerializedProto(model)
+            self._pieces = [str(self._model.id_to_piece(i)) for i in range(self._model.vocab_size())]
+        except (RuntimeError, UnicodeDecodeError):
+            raise CheckpointError("not a SentencePiece model, or damaged; download it again") from None
+        self.add_bos = add_bos
+        self.add_eos = add_eos
+        self.vocab_size = len(self._pieces)
+        self.unk_id: int = self._model.unk_id()
+        self.bos_id: int = self._model.bos_id()
+        self.eos_id: int = self._model.eos_id()
+        self._special = {
+            p: i for i, p in enumerate(self._pieces) if self._model.is_control(i) or self._model.is_unknown(i)
+        }
+        self._byte_pieces = {p for i, p in enumerate(self._pieces) if self._model.is_byte(i)}
+        self._refuse_other_conventions()
+        # Longest first, so that a special piece is not mistaken for a shorter one that it begins with.
+        names = sorted(self._special, key=len, reverse=True)
+        self._special_pattern = re.compile(f"({'|'.join(map(re.escape, names))})")
+        self._barrier_length = len(self._model.encode(_BARRIER))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Tokenizer | None":
+        """Read tokenizer.model and, where there is one, tokenizer_config.json of a checkpoint folder.
+
+        Returns
+        -------
+        Tokenizer or None
+            None if the folder has no tokenizer.model.
+
+        Raises
+        ------
+        CheckpointError
+            If one of the files is not what its name says; the message begins with its path.
+        OSError
+            If one cannot be read.
+        """
+        path = Path(folder) / "tokenizer.model"
+        if not path.exists():
+            return None
+        model = _read_bounded(path)
+        adds = _read_config(path.with_name("tokenizer_config.json"))
+        try:
+            return cls(model, **adds)
+        except CheckpointError as problem:
+            raise CheckpointError(f"{path}: {problem}") from None
+
+    def __repr__(self) -> str:
+        return f"<Tokenizer: {self.vocab_size:,} pieces>"
+
+    def encode(self, text: str, *, add_bos: bool | None = None, allow_special: bool = False) -> list[int]:
+        """Turn text into token ids.
+
+        Parameters
+        ----------
+        text : str
+        add_bos : bool, optional
+            Whether to begin with `bos_id`; default: as the tokenizer was made.
+        allow_special : bool
+            Whether "<s>", "</s>" and other special pieces in `text` become their ids; if not, as is right for
+            text from outside, they are letters like all others. Only the very beginning of `text` gets the
+            dummy prefix, not what follows a special piece (Hugging Face calls this ``legacy=False``).
+
+        Returns
+        -------
+        list of int
+
+        Raises
+        ------
+        TypeError
+            If `text` is not a str.
+        ValueError
+            If it holds a lone surrogate, which UTF-8 cannot encode.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected str, found {type(text).__name__}")
+        text.encode()  # SentencePiece's own error for a lone surrogate does not name it
+        ids = [self.bos_id] if (self.add_bos if add_bos is None else add_bos) else []
+        parts = self._special_pattern.split(text) if allow_special else [text]
+        for number, part in enumerate(parts):
+            if number % 2:  # split() puts what the pattern matched at odd places
+                ids.append(self._special[part])
+            elif number == 0:
+                ids += self._model.encode(part)
+            elif part:
+                # SentencePiece adds a dummy prefix to all it encodes: have it before a barrier, cut both off.
+                ids += self._model.encode(_BARRIER + part)[self._barrier_length :]
+        if self.add_eos:
+            ids.append(self.eos_id)
+        return ids
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """Turn token ids into text.
+
+        Parameters
+        ----------
+        ids : iterable of int
+        skip_special : bool
+            Whether special ids are left out or written as their pieces, such as "</s>".
+
+        Returns
+        -------
+        str
+            Bytes that are not UTF-8 become U+FFFD each.
+
+        Raises
+        ------
+        ValueError
+            For an id outside the vocabulary.
+        """
+        stream = self.stream(skip_special=skip_special)
+        return "".join(map(stream.push, ids)) + stream.flush()
+
+    def stream(self, *, continuation: bool = False, skip_special: bool = True) -> "TextStream":
+        """Begin decoding token by token.
+
+        Parameters
+        ----------
+        continuation : bool
+            The ids follow others: the space they may begin with is part of the text, not the dummy prefix.
+        skip_special : bool
+            As for :meth:`decode`.
+        """
+        return TextStream(self, continuation, skip_special)
+
+    def id_to_piece(self, token: int) -> str:
+        """Return the piece of an id as the model spells it, with U+2581 for a space and <0x0A> for a byte.
+
+        Raises
+        ------
+        ValueError
+            For an id outside the vocabulary.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise ValueError(f"token id: expected 0 to {self.vocab_size - 1}, found {token}")
+        return self._pieces[token]
+
+    def is_special(self, token: int) -> bool:
+        """Whether an id stands for no text: begin, end, unknown, or another control piece of the model."""
+        return self.id_to_piece(token) in self._special
+
+    def is_byte(self, token: int) -> bool:
+        """Whether an id stands for one byte of UTF-8, which its piece spells in hexadecimal."""
+        return self.id_to_piece(token) in self._byte_pieces
+
+    def _refuse_other_conventions(self) -> None:
+        kinds = {"<unk>": self.unk_id, "<s>": self.bos_id, "</s>": self.eos_id}
+        wrong = [f"no piece {name}" for name, token in kinds.items() if self._special.get(name) != token]
+        if self._byte_pieces != {f"<0x{byte:02X}>" for byte in range(256)}:
+            wrong.append("no piece for each byte")
+        if self._model.Normalize("  \ufb01 ") != f"{_SPACE * 3}\ufb01{_SPACE}":
+            wrong.append("text is changed beyond one space before it")
+        if wrong:
+            raise CheckpointError(f"not a Llama tokenizer: {', '.join(wrong)}")
+
+
+class TextStream:
+    """Decodes token by token and never emits half a character. Made by :meth:`Tokenizer.stream`.
+
+    What :meth:`push` and at last :meth:`flush` return, put together, is what :meth:`Tokenizer.decode` returns
+    for the same ids.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> tokenizer = minidecilm.load("demo").tokenizer
+    >>> stream = tokenizer.stream()
+    >>> "".join(map(stream.push, tokenizer.encode("a sunny day"))) + stream.flush()
+    'a sunny day'
+    """
+
+    def __init__(self, tokenizer: Tokenizer, continuation: bool, skip_special: bool) -> None:
+        self._tokenizer = tokenizer
+        self._at_start = not continuation
+        self._skip_special = skip_special
+        self._decoder = _Utf8Decoder("minidecilm.replace_each_byte")
+
+    def push(self, token: int) -> str:
+        """Add one id and return the text that is now certain, often empty inside a character.
+
+        Raises
+        ------
+        ValueError
+            For an id outside the vocabulary.
+        """
+        piece = self._tokenizer.id_to_piece(token)
+        if self._tokenizer.is_special(token):
+            shown = "" if self._skip_special else piece
+            self._at_start &= not shown
+            return self.flush() + shown  # no character goes on across a special piece
+        if self._at_start:
+            piece = piece.removeprefix(_SPACE)
+            self._at_start = False
+        is_byte = self._tokenizer.is_byte(token)
+        return self._decoder.decode(
+            bytes.fromhex(piece[3:5]) if is_byte else piece.replace(_SPACE, " ").encode()
+        )
+
+    def flush(self) -> str:
+        """Return what is held back, now that nothing follows: U+FFFD for each byte of half a character."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _read_bounded(path: Path) -> bytes:
+    require_file(path)
+    with path.open("rb") as file:
+        model = file.read(MAX_MODEL_BYTES + 1)
+    if len(model) > MAX_MODEL_BYTES:
+        raise CheckpointError(f"{path}: larger than {MAX_MODEL_BYTES:,} bytes, so it is not a tokenizer")
+    return model
+
+
+def _read_config(path: Path) -> dict[str, bool]:
+    """Read the two keys that change ids; the others describe classes, templates and padding of other code."""
+    if not path.exists():
+        return {}
+    require_file(path)
+    values = read_object(path, _MAX_CONFIG_BYTES, CheckpointError)
+    adds = {}
+    for key in ("add_bos_token", "add_eos_token"):
+        value = values.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, bool):
+            raise CheckpointError(f"{path}: {key}: expected true or false, found {brief(value)}")
+        adds[key.removesuffix("_token")] = value
+    return adds

@@ -1,0 +1,115 @@
+"""What the network must do, as functions: the tests call them, and the tests of the tests break the network first."""
+
+from pathlib import Path
+
+import numpy as np
+
+import minidecilm
+from minidecilm.model import DeciLM
+from minidecilm.observe import Recorder
+
+GOLDEN = Path(__file__).parent / "golden" / "deci_tiny"
+
+# Largest absolute difference to Deci's own code in float64. Never widened: a miss is a mistake to be found.
+TOLERANCE = {"float64": 1e-10, "float32": 2e-4}
+
+
+def golden_data():
+    with np.load(GOLDEN / "golden.npz") as file:
+        return dict(file)
+
+
+def golden_model(dtype="float64", rope="reference", backend="numpy"):
+    return minidecilm.load(GOLDEN, backend=backend, dtype=dtype, rope=rope).model
+
+
+def assert_close(found, expected, model):
+    """Equal within the tolerance of the model's compute dtype."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[str(model.dtype)])
+
+
+def feed(model, ids, chunks, attention_mask=None):
+    """Logits of all tokens when they are fed in chunks of these sizes: (B, T, V)."""
+    assert sum(chunks) == ids.shape[1]
+    cache = model.new_cache(*ids.shape)
+    logits, start = [], 0
+    for size in chunks:
+        part = slice(start, start + size)
+        mask = None if attention_mask is None else attention_mask[:, part]
+        logits.append(model(ids[:, part], cache, mask))
+        start += size
+    return np.concatenate(logits, axis=1)
+
+
+def short(model: DeciLM, data):
+    assert_close(model(data["short.input_ids"]), data["short.logits.f64"], model)
+
+
+def hidden_states(model: DeciLM, data):
+    seen = Recorder(["embed_tokens", "hidden_states", "norm"])
+    model(data["short.input_ids"], observer=seen)
+    inner = [seen.values[layer, "hidden_states"] for layer in range(5)]
+    states = [seen.values[None, "embed_tokens"], *inner, seen.values[None, "norm"]]
+    assert_close(np.stack(states), data["short.hidden_states.f64"], model)
+
+
+def long_one_call(model: DeciLM, data):
+    assert_close(model(data["long.input_ids"]), data["long.one_call.logits.f64"], model)
+
+
+def long_stepwise(model: DeciLM, data):
+    ids, prefix = data["long.input_ids"], int(data["long.stepwise.first_prefix"])
+    logits = feed(model, ids, [prefix] + [1] * (ids.shape[1] - prefix))
+    assert_close(logits[:, prefix - 1 :], data["long.stepwise.logits.f64"], model)
+
+
+def cached_keys(model: DeciLM, data):
+    ids, prefix = data["long.input_ids"], int(data["long.stepwise.first_prefix"])
+    cache = model.new_cache(*ids.shape)
+    model(ids[:, :prefix], cache)
+    for t in range(prefix, ids.shape[1]):
+        model(ids[:, t : t + 1], cache)
+    assert_close(cache.keys[0], data["long.stepwise.final_cache_key_layer0.f64"], model)
+
+
+def padded(model: DeciLM, data):
+    logits = model(data["padded.input_ids"], attention_mask=data["padded.attention_mask"])
+    assert_close(logits[:, -1], data["padded.last_logits.f64"], model)
+
+
+def greedy(model: DeciLM, data):
+    prompt, expected = data["greedy.prompt_ids"], data["greedy.output_ids.f64"]
+    count = expected.shape[1] - prompt.shape[1]
+    # The golden run went on past the end-of-text id, as a loop over the model does.
+    [new] = minidecilm.generate_tokens(
+        model, prompt, max_new_tokens=count, temperature=0, eos_token_ids=()
+    )
+    np.testing.assert_array_equal(new, expected[0, prompt.shape[1] :])
+
+
+def row_alone_equals_row_in_batch(model: DeciLM, data):
+    """A short row padded beside a long one that crosses M; fed whole, then one token a call."""
+    ids = data["long.input_ids"]
+    M = model.config.max_position_embeddings
+    long, short = ids[0], ids[0, : M + 8]
+    pad = len(long) - len(short)
+    batch = np.stack([long, np.concatenate([np.zeros(pad, np.int64), short])])
+    mask = np.stack([np.ones(len(long)), np.arange(len(long)) >= pad]).astype(np.int64)
+    chunks = [len(long) - 6, *[1] * 6]
+    together = feed(model, batch, chunks, mask)
+    alone = feed(model, short[None], [len(short) - 6, *[1] * 6])
+    assert_close(together[1, pad:], alone[0], model)
+    assert_close(together[0], feed(model, long[None], chunks)[0], model)
+
+
+#: Every check takes a model under rope policy ``reference`` and the golden data.
+REFERENCE = [
+    short,
+    hidden_states,
+    long_one_call,
+    long_stepwise,
+    cached_keys,
+    padded,
+    greedy,
+    row_alone_equals_row_in_batch,
+]

@@ -1,0 +1,322 @@
+"""Config: every published form of config.json is read, every contradiction is refused by its key's name."""
+
+import json
+import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minidecilm import preset
+from minidecilm.config import Config, LayerConfig
+from minidecilm.errors import ConfigError
+from minidecilm.presets import PRESET_NAMES
+
+DATA = Path(__file__).parent / "data"
+
+# config.json of Deci/DeciLM-6b as published.
+ORIGINAL: dict[str, Any] = {
+    "architectures": ["DeciLMForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "configuration_decilm.DeciLMConfig",
+        "AutoModelForCausalLM": "modeling_decilm.DeciLMForCausalLM",
+    },
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "initializer_range": 0.02,
+    "intermediate_size": 11008,
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads_per_layer": [4, *[2] * 9, *[1] * 20, 4, 4],
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": {"type": "dynamic", "factor": 2.0},
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.31.0",
+    "use_bfloat16": True,
+    "use_cache": True,
+    "vocab_size": 32000,
+}
+HEAD = ORIGINAL | {"model_type": "deci"}
+RESAVED = ORIGINAL | {
+    "model_type": "llama",
+    "num_key_value_heads": 32,  # transformers' default, and false
+    "rope_theta": 10000.0,
+    "attention_bias": False,
+    "naive_attention_prefill": False,
+    "naive_attention_decode_batched": False,
+    "naive_attention_decode_single": False,
+    "torch_dtype": "float16",
+    "transformers_version": "4.34.0",
+}
+VERSION_5 = {key: value for key, value in HEAD.items() if key not in ("rope_scaling", "torch_dtype")} | {
+    "dtype": "bfloat16",
+    "head_dim": 128,
+    "pad_token_id": None,
+    "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
+    "transformers_version": "5.23.0",
+}
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 32,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "torch_dtype": "float16",
+    "vocab_size": 32000,
+}
+
+
+def test_the_original_is_written_down_right() -> None:
+    """The published files have 831 bytes, and 855 with ``model_type``."""
+    for values, size in ((ORIGINAL, 831), (HEAD, 855)):
+        items = [
+            f'"{key}": ' + json.dumps(value, indent=2 if key in ("architectures", "auto_map") else None)
+            for key, value in sorted(values.items())
+        ]
+        text = "{\n" + ",\n".join(items)
+        assert len(text.replace("\n", "\n  ") + "\n}") == size
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param(ORIGINAL, id="original"), pytest.param(HEAD, id="head"), pytest.param(VERSION_5, id="v5")],
+)
+def test_every_form_of_decilm_6b(values: dict[str, Any]) -> None:
+    assert Config.from_dict(values) == preset("decilm-6b")
+
+
+def test_a_resaved_copy_has_the_heads_of_the_list_and_not_the_false_32() -> None:
+    config = Config.from_dict(RESAVED)
+    assert config == replace(preset("decilm-6b"), torch_dtype="float16")
+    assert sum(config.num_key_value_heads_per_layer) == 50
+
+
+def test_a_plain_llama_has_the_same_heads_in_every_layer() -> None:
+    assert Config.from_dict(LLAMA) == preset("llama-2-7b")
+    grouped = Config.from_dict(LLAMA | {"num_key_value_heads": 8})
+    assert grouped.num_key_value_heads_per_layer == (8,) * 32
+
+
+def test_tied_embeddings_have_no_head() -> None:
+    tied = Config.from_dict(ORIGINAL | {"tie_word_embeddings": True})
+    assert "lm_head.weight" not in tied.parameter_shapes()
+    assert tied.num_parameters == preset("decilm-6b").num_parameters - 32000 * 4096
+
+
+@pytest.mark.parametrize("version", ["4.57.1", "5.23.0"])
+def test_what_transformers_writes(version: str) -> None:
+    """Files that ``LlamaForCausalLM.save_pretrained`` of that version wrote."""
+    config = Config.from_file(DATA / f"config_transformers_{version}.json")
+    assert config == Config(
+        vocab_size=64,
+        hidden_size=32,
+        num_attention_heads=4,
+        head_dim=8,
+        layers=(LayerConfig(2, 48),) * 2,
+        max_position_embeddings=64,
+        rms_norm_eps=1e-6,
+        rope_factor=2.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("decilm-6b", 5_717_102_592),
+        ("decilm-7b", 7_043_551_232),
+        ("decicoder-6b", 5_866_000_384),
+        ("llama-2-7b", 6_738_415_616),
+        ("mistral-7b", 7_241_732_096),
+        ("llama-3-8b", 8_030_261_248),
+    ],
+)
+def test_presets_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
+    assert preset(name).num_parameters == parameters
+    assert preset(name.upper()) is preset(name)
+
+
+def test_an_unknown_preset_is_refused_with_the_choice() -> None:
+    with pytest.raises(ConfigError, match=", ".join(PRESET_NAMES)):
+        preset("decilm-8b")
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_json_round_trip(name: str, tmp_path: Path) -> None:
+    for config in (
+        preset(name),
+        replace(preset(name), tie_word_embeddings=True, eos_token_ids=(2, 7), bos_token_id=None),
+        replace(preset(name), eos_token_ids=(), rope_theta=5e5, head_dim=64),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+        assert Config.from_file(tmp_path / "config.json") == config
+
+
+def test_widths_that_differ_cannot_be_written() -> None:
+    config = preset("decilm-6b")
+    mixed = replace(config, layers=(LayerConfig(4, 512), *config.layers[1:]))
+    with pytest.raises(ConfigError, match="intermediate_size"):
+        mixed.to_dict()
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        preset("decilm-6b").vocab_size = 7  # type: ignore[misc]
+
+
+def test_shapes_follow_the_heads_of_their_layer() -> None:
+    shapes = preset("decilm-6b").parameter_shapes()
+    rows = [shapes[f"model.layers.{layer}.self_attn.k_proj.weight"] for layer in (0, 1, 10, 29, 30)]
+    assert rows == [(512, 4096), (256, 4096), (128, 4096), (128, 4096), (512, 4096)]
+    assert shapes["model.layers.10.self_attn.v_proj.weight"] == (128, 4096)
+    assert shapes["model.layers.0.mlp.down_proj.weight"] == (4096, 11008)
+    assert next(iter(shapes)) == "model.embed_tokens.weight"
+    assert list(shapes)[-2:] == ["model.norm.weight", "lm_head.weight"]
+
+
+def test_absent_rope_and_token_keys_are_llamas() -> None:
+    values = {key: value for key, value in ORIGINAL.items() if not key.endswith("_token_id")}
+    config = Config.from_dict(values)
+    assert (config.bos_token_id, config.eos_token_ids) == (1, (2,))
+    assert config.rope_theta == 10000.0
+
+
+@pytest.mark.parametrize(
+    ("scaling", "theta", "factor"),
+    [
+        pytest.param({"rope_scaling": None}, 10000.0, None, id="none"),
+        pytest.param({"rope_scaling": {"rope_type": "default"}}, 10000.0, None, id="default"),
+        pytest.param({"rope_scaling": {"rope_type": "dynamic", "factor": 4}}, 10000.0, 4, id="rope_type"),
+        pytest.param({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 5e5}}, 5e5, 2.0, id="said twice"),
+        pytest.param(
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 4096}},
+            *(10000.0, 2.0),
+            id="original length",
+        ),
+    ],
+)
+def test_forms_of_rope(scaling: dict[str, Any], theta: float, factor: float | None) -> None:
+    config = Config.from_dict(ORIGINAL | scaling)
+    assert (config.rope_theta, config.rope_factor) == (theta, factor)
+
+
+REFUSED: list[tuple[str, Any]] = [
+    ("vocab_size", 0),
+    ("vocab_size", 2**24 + 1),
+    ("hidden_size", 4095),
+    ("hidden_size", True),
+    ("intermediate_size", 11008.0),
+    ("max_position_embeddings", "4096"),
+    ("num_attention_heads", 0),
+    ("num_hidden_layers", 31),
+    ("num_hidden_layers", 10**6),
+    ("head_dim", 127),
+    ("head_dim", 2),
+    ("num_key_value_heads_per_layer", [4] * 31),
+    ("num_key_value_heads_per_layer", [4] * 31 + [3]),
+    ("num_key_value_heads_per_layer", [4] * 31 + [64]),
+    ("num_key_value_heads_per_layer", [4] * 31 + [0]),
+    ("num_key_value_heads_per_layer", 4),
+    ("rms_norm_eps", -1e-5),
+    ("rms_norm_eps", float("nan")),
+    ("rms_norm_eps", 10**400),
+    ("rope_theta", 0.5),
+    ("rope_theta", float("inf")),
+    ("rope_scaling", {"type": "linear", "factor": 2.0}),
+    ("rope_scaling", {"type": "dynamic"}),
+    ("rope_scaling", {"type": "dynamic", "factor": 0.5}),
+    ("rope_scaling", {"type": "dynamic", "factor": 10**400}),
+    ("rope_scaling", {"type": "dynamic", "factor": 2.0, "beta_fast": 32}),
+    ("rope_scaling", {"type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 2048}),
+    ("rope_scaling", {"type": []}),
+    ("rope_parameters", {"rope_type": "dynamic", "factor": 4.0}),
+    ("tie_word_embeddings", 0),
+    ("bos_token_id", 32000),
+    ("eos_token_id", -1),
+    ("eos_token_id", [2, 32000]),
+    ("torch_dtype", "int8"),
+    ("torch_dtype", ""),
+    ("dtype", "float32"),
+    ("hidden_act", "gelu"),
+    ("attention_bias", True),
+    ("mlp_bias", True),
+    ("sliding_window", 4096),
+    ("quantization_config", {"bits": 4}),
+    ("partial_rotary_factor", 0.5),
+    ("architectures", ["GPT2LMHeadModel"]),
+    ("model_type", "gpt2"),
+    ("block_configs", [{}]),
+    ("qk_layernorm", True),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_what_contradicts_is_refused_by_name(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=key) as caught:
+        Config.from_dict(ORIGINAL | {key: value})
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads"),
+        *("num_hidden_layers", "num_key_value_heads_per_layer", "rms_norm_eps"),
+    ],
+)
+def test_what_is_missing_is_named(key: str) -> None:
+    values = {name: value for name, value in ORIGINAL.items() if name != key}
+    with pytest.raises(ConfigError, match=f"{key} is missing"):
+        Config.from_dict(values)
+
+
+def test_kv_heads_are_never_guessed() -> None:
+    values = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
+    with pytest.raises(
+        ConfigError, match="num_key_value_heads_per_layer is missing, so is num_key_value_heads"
+    ):
+        Config.from_dict(values)
+
+
+def test_a_config_that_names_no_network_is_refused() -> None:
+    values = {key: value for key, value in LLAMA.items() if key not in ("architectures", "model_type")}
+    with pytest.raises(ConfigError, match="architectures is missing, so is model_type"):
+        Config.from_dict(values)
+
+
+def test_a_nemotron_of_the_same_class_name_is_told_apart() -> None:
+    with pytest.raises(ConfigError, match="Nemotron"):
+        Config.from_dict(ORIGINAL | {"block_configs": []})
+
+
+def test_a_file_is_named_with_its_fault(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ORIGINAL | {"head_dim": 127}))
+    with pytest.raises(ConfigError, match=r"config\.json: head_dim: expected an even number"):
+        Config.from_file(path)
+    with pytest.raises(FileNotFoundError):
+        Config.from_file(tmp_path / "none.json")
+
+
+def test_no_depth_of_nesting_leaves_a_recursion_error(tmp_path: Path) -> None:
+    """Values that the parser just lets through would recurse further when they are compared or printed."""
+    path = tmp_path / "config.json"
+    limit = sys.getrecursionlimit()
+    for depth in range(limit - 150, limit + 1):
+        nested = "[" * depth + "]" * depth
+        path.write_text(f'{{"vocab_size": {nested}, "torch_dtype": {nested}, "dtype": {nested}}}')
+        with pytest.raises(ConfigError):
+            Config.from_file(path)

@@ -1,0 +1,105 @@
+"""Rotary bases, and what the three policies promise about the order tokens are fed in."""
+
+import numpy as np
+import pytest
+
+from minidecilm import preset
+from minidecilm.rope import dynamic_ntk_base, inverse_frequencies
+from tests import checks
+
+ORDERS = {
+    "one call": [101],
+    "halves": [50, 51],
+    "sevens": [7] * 14 + [3],
+    "uneven": [1, 63, 1, 30, 6],
+    "token by token": [1] * 101,
+}
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return checks.golden_data()["long.input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("length", "base"),
+    [(1, 10000), (4096, 10000), (4097, 10004.96), (5000, 14497.957), (6144, 20221.262), (8192, 30527.737)],
+)
+def test_base_of_decilm_6b(length, base):
+    assert dynamic_ntk_base(length, preset("decilm-6b")) == pytest.approx(base, abs=5e-3)
+
+
+def test_base_without_scaling_never_changes():
+    np.testing.assert_array_equal(dynamic_ntk_base([1, 10**6], preset("llama-3-8b")), 500000.0)
+
+
+def test_inverse_frequencies_span_one_to_the_base():
+    frequencies = inverse_frequencies(10000.0, 128)
+    assert frequencies.shape == (64,)
+    assert frequencies[0] == 1.0
+    assert 1 / frequencies[-1] == pytest.approx(10000 ** (126 / 128))
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("rope", ["exact", "fixed"])
+def test_order_of_feeding_does_not_matter(rope, order, ids):
+    model = checks.golden_model(rope=rope)
+    np.testing.assert_allclose(checks.feed(model, ids, ORDERS[order]), model(ids), rtol=0, atol=1e-9)
+
+
+def test_exact_does_not_depend_on_order_in_a_padded_batch(ids):
+    model = checks.golden_model(rope="exact")
+    batch = np.concatenate([ids, np.roll(ids, 3, axis=1)])
+    mask = np.stack([np.ones(101), np.arange(101) >= 20]).astype(int)
+    whole = model(batch, attention_mask=mask)
+    for order in ORDERS.values():
+        fed = checks.feed(model, batch, order, mask)
+        np.testing.assert_allclose(fed[0], whole[0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(fed[1, 20:], whole[1, 20:], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(whole[1, 20:], model(batch[1:, 20:])[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [order for order in ORDERS if order != "one call"])
+def test_reference_depends_on_order_beyond_m_only(order, ids):
+    model = checks.golden_model(rope="reference")
+    M = model.config.max_position_embeddings
+    short = ids[:, :M]
+    sizes, left = [], M
+    for size in ORDERS[order]:
+        sizes.append(min(size, left))
+        left -= sizes[-1]
+    sizes = [size for size in sizes if size]
+    np.testing.assert_allclose(checks.feed(model, short, sizes), model(short), rtol=0, atol=1e-10)
+    assert abs(checks.feed(model, ids, ORDERS[order]) - model(ids))[:, M:].max() > 1e-3
+
+
+def test_policies_agree_up_to_m(ids):
+    outputs = []
+    for rope in ("reference", "fixed", "exact"):
+        model = checks.golden_model(rope=rope)
+        outputs.append(model(ids[:, : model.config.max_position_embeddings]))
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(outputs[2], outputs[0], rtol=0, atol=1e-12)
+
+
+def test_last_token_of_one_call_is_exact_where_one_base_suffices(ids):
+    """With one call per length, the reference turns everything by one base, as exact does for its last query."""
+    reference, exact = (checks.golden_model(rope=rope) for rope in ("reference", "exact"))
+    M = exact.config.max_position_embeddings
+    np.testing.assert_allclose(exact(ids[:, :M])[:, -1], reference(ids[:, :M])[:, -1], rtol=0, atol=1e-12)
+    assert abs(exact(ids)[:, -1] - reference(ids)[:, -1]).max() > 1e-3
+
+
+def test_a_new_cache_starts_from_the_unscaled_base(ids):
+    model = checks.golden_model()
+    before = model(ids[:, :20])
+    model(ids)  # beyond M: the base grows in that cache
+    np.testing.assert_array_equal(model(ids[:, :20]), before)
+
+
+def test_fixed_refuses_to_outgrow_its_plan(ids):
+    model = checks.golden_model(rope="fixed")
+    cache = model.new_cache(1, 101, planned_lengths=[80])
+    model(ids[:, :80], cache)
+    with pytest.raises(ValueError, match="planned for .80. tokens"):
+        model(ids[:, 80:81], cache)

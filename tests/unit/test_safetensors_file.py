@@ -1,0 +1,202 @@
+"""The safetensors reader and writer, against the safetensors package and against damage."""
+
+import json
+import os
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from minidecilm.errors import CheckpointError
+from minidecilm.safetensors_file import (
+    DTYPES,
+    MAX_HEADER_BYTES,
+    TensorSource,
+    read_safetensors,
+    write_safetensors,
+)
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """One array of every dtype and several shapes, a scalar and an empty one among them."""
+    values = np.random.default_rng(0).normal(0, 20, 60)
+    found = {name: values.astype(dtype).reshape(3, 4, 5) for name, dtype in DTYPES.items()}
+    found["scalar"] = np.array(2.5, np.float32)
+    found["empty"] = np.zeros((0, 7), ml_dtypes.bfloat16)
+    return found
+
+
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+
+
+def write_raw(path: Path, header: object, data: bytes) -> Path:
+    """Write any header, right or wrong."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def test_reads_what_the_safetensors_package_writes(tmp_path: Path) -> None:
+    safetensors.numpy.save_file(arrays(), tmp_path / "a.safetensors", metadata={"format": "np"})
+    file = read_safetensors(tmp_path / "a.safetensors")
+    assert_equal(file.tensors, arrays())
+    assert file.metadata == {"format": "np"}
+
+
+def test_the_safetensors_package_reads_what_we_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, [TensorSource.from_array(*item) for item in arrays().items()], {"format": "np"})
+    assert_equal(safetensors.numpy.load_file(path), arrays())
+    with safetensors.safe_open(path, "np") as file:
+        assert file.metadata() == {"format": "np"}
+
+
+def test_arrays_are_aligned_views_of_one_read_only_map(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, [TensorSource.from_array(*item) for item in arrays().items()])
+    tensors = read_safetensors(path).tensors
+    bases = set()
+    for array in tensors.values():
+        assert type(array) is np.ndarray
+        assert array.flags.aligned
+        assert not array.flags.writeable
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        bases.add(id(base))
+    assert len(bases) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        tensors["F32"][0] = 0
+
+
+def test_a_misaligned_tensor_reads_right(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32)
+    header = {"byte": entry("U8", [1], 0, 1), "values": entry("F32", [2, 3], 1, 25)}
+    for padding in range(4):
+        text = json.dumps(header).encode() + b" " * padding
+        path = write_raw(tmp_path / f"{padding}.safetensors", text, b"\x07" + values.tobytes())
+        found = read_safetensors(path).tensors["values"]
+        np.testing.assert_array_equal(found, values.reshape(2, 3))
+        np.testing.assert_array_equal(found @ found.T, values.reshape(2, 3) @ values.reshape(2, 3).T)
+
+
+def test_chunks_are_written_as_they_come(tmp_path: Path) -> None:
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    source = TensorSource("whole", "F32", (4, 6), (row for row in whole))
+    write_safetensors(tmp_path / "a.safetensors", [source])
+    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors").tensors["whole"], whole)
+
+
+def test_a_transposed_array_is_written_in_its_own_order(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    write_safetensors(tmp_path / "a.safetensors", [TensorSource.from_array("a", array)])
+    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors").tensors["a"], array)
+
+
+def test_a_file_without_tensors(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "a.safetensors", [], {"only": "metadata"})
+    assert read_safetensors(tmp_path / "a.safetensors") == ({}, {"only": "metadata"})
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a.safetensors"
+    old = np.arange(3, dtype=np.float32)
+    write_safetensors(path, [TensorSource.from_array("a", old)])
+
+    def chunks():
+        yield np.ones(2, np.float32)
+        raise error
+
+    with pytest.raises(error):
+        write_safetensors(path, [TensorSource("a", "F32", (4,), chunks())])
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+    np.testing.assert_array_equal(read_safetensors(path).tensors["a"], old)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        pytest.param(
+            [TensorSource("a", "F32", (3,), [np.ones(2, np.float32)])], "expected 12 bytes", id="short"
+        ),
+        pytest.param(
+            [TensorSource("a", "F32", (1,), [np.ones(2, np.float32)])], "expected 4 bytes", id="long"
+        ),
+        pytest.param([TensorSource("a", "F32", (2,), [np.ones(2)])], "found float64", id="dtype"),
+        pytest.param([TensorSource.from_array("a", np.ones(2, np.float32))] * 2, "twice", id="twice"),
+        pytest.param(
+            [TensorSource.from_array("__metadata__", np.ones(2, np.float32))], "reserved", id="reserved"
+        ),
+        pytest.param(
+            [TensorSource.from_array("x" * MAX_HEADER_BYTES, np.ones(2, np.float32))], "too many", id="header"
+        ),
+    ],
+)
+def test_sources_that_break_their_word_are_refused(
+    tmp_path: Path, sources: list[TensorSource], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_safetensors(tmp_path / "a.safetensors", sources)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dtype_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="found complex128"):
+        TensorSource.from_array("a", np.ones(2, complex))
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "message"),
+    [
+        pytest.param(
+            {"a": entry("F32", [2], 0, 8)}, 4, "'a'.*data_offsets.*within 4 bytes", id="beyond the file"
+        ),
+        pytest.param({"a": entry("F32", [2], 0, 8)}, 9, "expected 8 bytes of data, found 9", id="bytes left"),
+        pytest.param({"a": entry("F32", [2], 0, 7)}, 7, "8 bytes for F32", id="size"),
+        pytest.param(
+            {"a": entry("F32", [2], 0, 8), "b": entry("F32", [2], 4, 12)}, 12, "'b'.*overlap", id="overlap"
+        ),
+        pytest.param(
+            {"a": entry("F32", [2], 0, 8), "b": entry("F32", [2], 12, 20)}, 20, "'b'.*hole", id="hole"
+        ),
+        pytest.param({"a": entry("F32", [2], 4, 12)}, 12, "'a'.*hole", id="hole at the start"),
+        pytest.param({"a": entry("F64", [1], 0, 8)}, 8, "'a'.*dtype.*'F64'", id="dtype"),
+        pytest.param({"a": entry("F32", [0, 2**70], 0, 0)}, 0, "'a'.*shape", id="empty but huge"),
+        pytest.param({"__metadata__": {"a": 1}}, 0, "__metadata__.*strings", id="metadata"),
+        pytest.param(b'{"a": 1, "a": 2}', 0, "twice", id="duplicate key"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, header: object, data: int, message: str) -> None:
+    path = write_raw(tmp_path / "a.safetensors", header, b"\0" * data)
+    with pytest.raises(CheckpointError, match=f"a.safetensors.*{message}"):
+        read_safetensors(path)
+
+
+def test_an_absurd_header_length_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with path.open("wb") as file:
+        file.write((MAX_HEADER_BYTES + 1).to_bytes(8, "little"))
+        file.truncate(1 << 30)  # sparse
+    with pytest.raises(CheckpointError, match="header of at most 2,097,152 bytes"):
+        read_safetensors(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="pipe"):
+        read_safetensors(tmp_path / "a.safetensors")
