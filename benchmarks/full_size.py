@@ -57,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, required=True, help="where the checkpoint is, or is to be written")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where the checkpoint is, or is to be written"
+    )
     parser.add_argument("--prompt-tokens", type=int, default=16)
     parser.add_argument("--new-tokens", type=int, default=4)
     parser.add_argument("--output", type=Path, default=RESULTS / "full_size.json", help="JSON file to write")

@@ -4,29 +4,22 @@ Writes a checkpoint of random weights in the published layout (11.4 GB, three sh
 one, then opens it in fresh processes, with the files in the page cache and dropped from it. The peer is
 ``safetensors.safe_open`` of the same files, which maps them and parses their headers but checks no config.
 
-    python benchmarks/open_checkpoint.py --folder /tmp/decilm-6b-random
+    python -m benchmarks.open_checkpoint --folder /tmp/decilm-6b-random
 """
 
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-RESULTS = Path(__file__).parent / "results" / "open_checkpoint.json"
-MEMORY = {"total": "VmRSS", "anonymous": "RssAnon"}
+from benchmarks.machine import RESULTS, describe, process_memory, write_result
 
-
-def resident_bytes() -> dict[str, int]:
-    """Resident memory of this process by kind, from Linux' accounts."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {kind: int(lines[key].split()[0]) * 1024 for kind, key in MEMORY.items()}
+MEMORY = ("total", "anonymous")
 
 
 def open_ours(folder: Path) -> Iterator[object]:
@@ -52,9 +45,9 @@ def measure_here(opener: str, folder: Path) -> dict[str, float]:
     """Seconds and bytes of one opening in this process; imports are paid before."""
     steps = OPENERS[opener](folder)
     next(steps)
-    before, start = resident_bytes(), time.perf_counter()
+    before, start = process_memory(), time.perf_counter()
     opened = next(steps)
-    seconds, after = time.perf_counter() - start, resident_bytes()
+    seconds, after = time.perf_counter() - start, process_memory()
     assert opened
     return {"seconds": seconds} | {f"{kind}_bytes": after[kind] - before[kind] for kind in MEMORY}
 
@@ -67,7 +60,15 @@ def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[
             for file in folder.iterdir():
                 with file.open("rb") as handle:
                     os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        command = [sys.executable, __file__, "--folder", str(folder), "--measure", opener]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.open_checkpoint",
+            "--folder",
+            str(folder),
+            "--measure",
+            opener,
+        ]
         found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     return {
         key: {
@@ -78,11 +79,6 @@ def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[
     }
 
 
-def cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -91,7 +87,9 @@ def main() -> None:
         "--folder", type=Path, required=True, help="where the checkpoint is, or is to be written"
     )
     parser.add_argument("--runs", type=int, default=11, help="fresh processes per row")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file to write")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / "open_checkpoint.json", help="JSON file to write"
+    )
     parser.add_argument("--measure", choices=OPENERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -130,15 +128,11 @@ def main() -> None:
         "checkpoint_bytes": checkpoint.nbytes,
         "files": len(checkpoint.files),
         "runs": arguments.runs,
-        "cpu": cpu_model(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("numpy", "ml_dtypes", "safetensors")},
+        **describe("numpy", "ml_dtypes", "safetensors"),
         "rows": rows,
         "seconds_ratio_to_safetensors": ratios,
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result(arguments.output, result)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class LanguageModel:
         )
 
     @overload
-    def generate(
+    def generate(  # type: ignore[overload-overlap]  # a str is a sequence of str too
         self,
         prompt: str,
         *,

@@ -259,7 +259,7 @@ def _facts(model: str) -> dict[str, Any]:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    settings: list[dict[str, str]] = [{}, {}]
+    settings: list[dict[str, Any]] = [{}, {}]
     for name in _LOAD_OPTIONS:
         values = getattr(options, name).split(",")
         if len(values) > 2:

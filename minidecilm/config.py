@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from reprlib import Repr
 from typing import Any
 
 from minidecilm.errors import ConfigError
-from minidecilm.strict_json import read_object
+from minidecilm.strict_json import brief, read_object
 
 MAX_CONFIG_BYTES = 1 << 20
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -21,10 +20,6 @@ DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _MAX_SIZE = 1 << 24
 _MAX_LAYERS = 1024  # so that the header of every checkpoint stays under safetensors_file.MAX_HEADER_BYTES
 _MAX_REAL = 1e100  # JSON integers have no bound: one beyond float's would overflow where it is first used
-
-_REPR = Repr()
-_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 80
-_REPR.maxlevel = 3
 
 _ARCHITECTURES = ("DeciLMForCausalLM", "DeciCoderForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 _MODEL_TYPES = ("deci", "llama", "mistral")
@@ -233,8 +228,6 @@ class Config:
             return cls.from_dict(values)
         except ConfigError as problem:
             raise ConfigError(f"{path}: {problem}") from None
-        except RecursionError:  # two values nested to the parser's very limit, compared with each other
-            raise ConfigError(f"{path}: nested too deeply to be a config.json") from None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
@@ -338,11 +331,6 @@ def _check_integer(key: str, value: Any, low: int, high: int) -> int:
 def _check_real(key: str, value: Any, low: float) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < _MAX_REAL
     _check(ok, key, f"a finite number of at least {low:g}", value)
-
-
-def brief(value: Any) -> str:
-    """Like ``repr`` in one short line, whatever a file holds: bounded in length, nesting and time."""
-    return _REPR.repr(value)
 
 
 def _require(values: Mapping[str, Any], key: str) -> Any:

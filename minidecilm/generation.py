@@ -1,6 +1,6 @@
 """Prompt ids in, new ids out: prefill, decode, batch, stop rules, trace. Knows tokens, never sees text."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -275,9 +275,8 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
 class _LayerClock:
     """Observer that times every layer."""
 
-    stages = ("hidden_states",)
-
     def __init__(self, on_layer: Callable[[int], Any]) -> None:
+        self.stages: Collection[str] = ("hidden_states",)
         self.started = self._last = perf_counter()
         self.layer_seconds: list[float] = []
         self._on_layer = on_layer

@@ -16,10 +16,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from minidecilm.config import brief
 from minidecilm.errors import CheckpointError
 from minidecilm.files import replacing
-from minidecilm.strict_json import parse_object
+from minidecilm.strict_json import brief, parse_object
 
 Array = NDArray[Any]
 

@@ -158,6 +158,8 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
     >>> keep_min_p(np.log([0.6, 0.3, 0.1]), min_p=0.25).round(2)
     array([-0.51, -1.2 ,  -inf])
     """
+    if min_p == 0:
+        return np.array(logits)
     probabilities = np.exp(log_softmax(logits))
     return np.where(probabilities < min_p * np.max(probabilities), _REMOVED, logits)
 

@@ -2,8 +2,21 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
+
+_MAX_DEPTH = 32  # a config nests 2 deep; comparing values nested to the interpreter's limit would overflow it
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 80
+_REPR.maxlevel = 3
+
+
+def brief(value: Any) -> str:
+    """Like ``repr`` in one short line, whatever a file holds: bounded in length, nesting and time."""
+    return _REPR.repr(value)
 
 
 class _Refused(ValueError):
@@ -14,7 +27,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise _Refused(f"key {key!r} stands twice; remove one")
+            raise _Refused(f"key {brief(key)} stands twice; remove one")
         found[key] = value
     return found
 
@@ -57,12 +70,25 @@ def parse_object(text: bytes, where: str, error: type[ValueError]) -> dict[str, 
     except _Refused as problem:
         raise error(f"{where}: {problem}") from None
     except RecursionError:
-        raise error(f"{where}: JSON is nested too deeply to be a model file") from None
+        raise _too_deep(where, error) from None
     except ValueError as problem:  # not UTF-8, not JSON, or an integer of thousands of digits
         raise error(f"{where}: not valid JSON ({problem})") from None
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [child for item in level for child in _children(item)]
+    if level:
+        raise _too_deep(where, error)
     if not isinstance(value, dict):
         raise error(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def _children(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def _too_deep(where: str, error: type[ValueError]) -> ValueError:
+    return error(f"{where}: JSON is nested too deeply to be a model file")
 
 
 def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str, Any]:

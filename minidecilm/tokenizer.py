@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from minidecilm.config import brief
 from minidecilm.errors import CheckpointError
 from minidecilm.safetensors_file import require_file
-from minidecilm.strict_json import read_object
+from minidecilm.strict_json import brief, read_object
 
 MAX_MODEL_BYTES = 64 << 20
 _MAX_CONFIG_BYTES = 4 << 20  # chat templates, which are not read, can be long

@@ -5,7 +5,9 @@ Run from the repository root with torch and transformers installed:
 """
 
 import json
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -72,27 +74,46 @@ def make_logits():
     return {name: row.astype(np.float32) for name, row in rows.items()}
 
 
+def run(setting, token_ids, logits):
+    """Chain the processors of one setting over (rows, V) logits; all rows have seen the same ids."""
+    chain = LogitsProcessorList(
+        make(setting[name])
+        for name, (neutral, make) in PROCESSORS.items()
+        if setting.get(name, neutral) != neutral
+    )
+    seen = torch.from_numpy(np.tile(token_ids, (len(logits), 1)))
+    return chain(seen, torch.from_numpy(logits.copy())).numpy()
+
+
 def main():
     rng = np.random.default_rng(1)
     token_ids = np.concatenate([rng.integers(V, size=60), [7, 7, 3, 300]])  # with repetitions
     logits = make_logits()
     stacked = np.stack(list(logits.values()))
-    # Every row comes from one call on the whole batch, as in generate(); all rows have seen the same ids.
-    seen = torch.from_numpy(np.tile(token_ids, (len(stacked), 1)))
-    processed = []
+    processed, rounding = [], []
     for setting in SETTINGS:
-        chain = LogitsProcessorList(
-            make(setting[name])
-            for name, (neutral, make) in PROCESSORS.items()
-            if setting.get(name, neutral) != neutral
-        )
-        processed.append(chain(seen, torch.from_numpy(stacked.copy())).numpy())
+        # torch.sort leaves the order of equal logits open, so which of them top-p removes would depend on the
+        # machine: ask for the stable order, one of those allowed. Float64, so that no rounding decides.
+        with mock.patch("torch.sort", partial(torch.sort, stable=True)):
+            wide = run(setting, token_ids, stacked.astype(np.float64))
+        processed.append(wide.astype(np.float32))
+        # What generate() computes, in float32 and with ties in any order, keeps as many tokens of each row,
+        # save where rounding decides.
+        narrow = run(setting, token_ids, stacked)
+        differs = np.isfinite(narrow).sum(axis=1) != np.isfinite(wide).sum(axis=1)
+        rounding += [[setting, name] for name, row in zip(logits, differs, strict=True) if row]
     versions = {module.__name__: module.__version__ for module in (torch, transformers, np)}
-    meta = {"versions": versions, "rows": list(logits), "settings": SETTINGS}
+    meta = {
+        "versions": versions,
+        "rows": list(logits),
+        "settings": SETTINGS,
+        "float32_keeps_other_number": rounding,
+    }
     np.savez_compressed(
         PATH, logits=stacked, token_ids=token_ids, processed=np.stack(processed), meta=json.dumps(meta)
     )
     print(versions, f"{len(SETTINGS)} settings x {len(stacked)} rows, {PATH.stat().st_size:,} bytes")
+    print("rounding decides in", rounding)
 
 
 if __name__ == "__main__":

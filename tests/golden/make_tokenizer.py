@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent / "tokenizer"
 # Llama 2's own settings, save the size.
 SETTINGS = {
     "model_type": "bpe",
-    "vocab_size": 640,
+    "vocab_size": 600,
     "byte_fallback": True,
     "split_digits": True,
     "allow_whitespace_only_pieces": True,
@@ -34,11 +34,29 @@ SETTINGS = {
     "minloglevel": 2,
 }
 
-WHO = "sisters|his class|the sailors|Jess|a wasp|this glass bus|Señor Álvarez|everyone|my uncle's horse".split("|")
-DID = "was|has seen|passes|says yes to|dreams of|asks for|is less than|misses|tosses|discusses".split("|")
-WHAT = "the stars|grass|roses and moss|3 shells|1976|his keys|mist over the sea|a café|the news".split("|")
-WHERE = "in Paris|across the street|at school|on the bus|by the river|under the trees|上海|in the north".split("|")
-END = ".|!|?|, she said.|;|: yes.|...".split("|")
+WHO = ["sisters", "his class", "the sailors", "Jess", "a wasp", "this glass bus", "Señor Álvarez", "everyone"]
+DID = [
+    "was",
+    "has seen",
+    "passes",
+    "says yes to",
+    "dreams of",
+    "asks for",
+    "is less than",
+    "misses",
+    "tosses",
+]
+WHAT = ["the stars", "grass", "roses and moss", "3 shells", "1976", "his keys", "mist", "a café", "the news"]
+WHERE = [
+    "in Paris",
+    "across the street",
+    "at school",
+    "on the bus",
+    "by the river",
+    "under the trees",
+    "上海",
+]
+END = [".", "!", "?", ", she said.", ";", ": yes.", "..."]
 
 
 def sentences(count=4000):
@@ -68,7 +86,7 @@ TEXTS = [
     "don't 'quote' \"this\" (or) [that] {now} <tag> </tag>",
     "a/b\\c|d~e`f@g#h$i%j^k&l*m_n+o=p",
     "na\u00efve caf\u00e9 Se\u00f1or",
-    "cafe\u0301 a\u030a\u0323 combining",
+    "e\u0301 a\u030a\u0323 combining",
     "\ufb01ne \u2126 \u212b \uff21 compatibility",
     "\u4e0a\u6d77 \u4f60\u597d\uff0c\u4e16\u754c",
     "\u3053\u3093\u306b\u3061\u306f \uc548\ub155",

@@ -37,6 +37,7 @@ TINY = Config(
     rope_factor=2.0,
 )
 FIRST = "model.embed_tokens.weight"
+TIED = (FIRST, "lm_head.weight")
 SECOND = "model.layers.0.self_attn.q_proj.weight"
 HUGE = 10**400  # more than a float holds
 MIXED = [None, True, -1, 2.5, "8", [], {}, HUGE]  # wrong wherever a positive integer belongs
@@ -248,6 +249,11 @@ def header_cases() -> Iterator[Case]:
         "header: an empty extra tensor",
         case(lambda header: header.update(more={"dtype": "F16", "shape": [0], "data_offsets": [0, 0]})),
     )
+    scalars = {
+        name: {"dtype": "U8", "shape": [], "data_offsets": [at, at + 1]} for at, name in enumerate(TIED)
+    }
+    tied = {CONFIG: json.dumps(TINY.to_dict() | {"tie_word_embeddings": True}).encode()}
+    yield "header: tied scalars", lambda: tied | {SINGLE: pack(scalars, b"\1\1")}
     valid = header_of(list(TINY.parameter_shapes()))[1]
     for name, data in {
         "too long": valid + b"\0",
@@ -349,6 +355,8 @@ def index_cases() -> Iterator[Case]:
             f"index: file = {text if len(text) < 60 else 'long'}",
             case(lambda index, value=value: index["weight_map"].update({FIRST: value})),
         )
+    skipped = {"model.layers.0.self_attn.rotary_emb.inv_freq": SHARDS[0]}
+    yield "index: only what is skipped", case(lambda index: index.update(weight_map=skipped))
     yield "index: a tensor too few", case(lambda index: index["weight_map"].pop(SECOND))
     yield "index: a tensor too many", case(lambda index: index["weight_map"].update(more=SHARDS[0]))
     yield "index: a single file beside the shards", lambda: sharded() | {SINGLE: single()[SINGLE]}
@@ -418,7 +426,7 @@ def test_memory_and_time(tmp_path: Path) -> None:
     result = json.loads(run.stdout)
     assert result["cases"] == len(CASES)
     assert result["growth_bytes"] < 200e6, result
-    assert result["slowest_seconds"] < 3, result  # a busy machine; about half a second on a free one
+    assert result["slowest_seconds"] < 3, result  # about half a second
 
 
 def memory_bytes(key: str) -> int:
@@ -432,9 +440,9 @@ def run_corpus(folder: Path) -> dict[str, Any]:
     seconds = {}
     for number, (name, make) in enumerate(CASES.items()):
         build(folder / str(number), make())
-        begin = time.perf_counter()
+        begin = time.process_time()
         fault = complaint(folder / str(number))
-        seconds[name] = time.perf_counter() - begin
+        seconds[name] = time.process_time() - begin
         if fault:
             raise AssertionError(f"{name}: {fault}")
     slowest = max(seconds, key=lambda name: seconds[name])
