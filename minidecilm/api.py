@@ -241,7 +241,7 @@ def apply_template(instruction: str, template: str | None) -> str:
 
     Examples
     --------
-    >>> apply_template("Name a fruit.", "decilm-7b-instruct")[-42:]
+    >>> apply_template("Name a fruit.", "decilm-7b-instruct")[-39:]
     '### User:\nName a fruit.\n### Assistant:\n'
     """
     if template is None:

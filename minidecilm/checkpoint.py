@@ -16,7 +16,8 @@ from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
 from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
-from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors, require_file
+from minidecilm.files import require_file
+from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
 from minidecilm.strict_json import brief, read_object
 
 _WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("BF16", "F16", "F32"))

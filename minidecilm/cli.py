@@ -143,6 +143,8 @@ def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> No
 
 
 def _generate(options: argparse.Namespace) -> int:
+    if options.trace and not options.trace.absolute().parent.is_dir():
+        raise ValueError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     lm = load(options.model, **{name: getattr(options, name) for name in _LOAD_OPTIONS})
     trace: list[Step] = []

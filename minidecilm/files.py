@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files from outside, and files that appear whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from minidecilm.errors import CheckpointError
 
 
 @contextmanager
@@ -17,3 +19,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_file(path: Path) -> None:
+    """Refuse a folder, a pipe or a device before anything opens it, because opening a pipe waits forever.
+
+    Raises
+    ------
+    CheckpointError
+        If something is there that is not a file.
+    """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: expected a file, found a folder, pipe or device; put the file there")

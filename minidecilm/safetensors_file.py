@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minidecilm.errors import CheckpointError
-from minidecilm.files import replacing
+from minidecilm.files import replacing, require_file
 from minidecilm.strict_json import brief, parse_object
 
 Array = NDArray[Any]
@@ -88,18 +88,6 @@ class _Entry(NamedTuple):
     shape: tuple[int, ...]
     begin: int
     end: int
-
-
-def require_file(path: Path) -> None:
-    """Refuse a folder, a pipe or a device before anything opens it, because opening a pipe waits forever.
-
-    Raises
-    ------
-    CheckpointError
-        If something is there that is not a file.
-    """
-    if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path}: expected a file, found a folder, pipe or device; put the file there")
 
 
 def read_safetensors(path: str | Path) -> SafetensorsFile:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minidecilm.errors import CheckpointError
-from minidecilm.safetensors_file import require_file
+from minidecilm.files import require_file
 from minidecilm.strict_json import brief, read_object
 
 MAX_MODEL_BYTES = 64 << 20
@@ -56,9 +56,9 @@ class Tokenizer:
     --------
     >>> import minidecilm
     >>> tokenizer = minidecilm.load("demo").tokenizer
-    >>> ids = tokenizer.encode("was it this?\n\u00e9")
+    >>> ids = tokenizer.encode("Was it his?\nYes.")
     >>> ids[0] == tokenizer.bos_id, tokenizer.decode(ids)
-    (True, 'was it this?\n\u00e9')
+    (True, 'Was it his?\nYes.')
     """
 
     def __init__(self, model: bytes, *, add_bos: bool = True, add_eos: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What the network must do, as functions: the tests call them, and the tests of the tests break the network first."""
+"""What the network must do, as functions: tests call them, and tests of the tests break the network first."""
 
 from pathlib import Path
 
@@ -81,9 +81,7 @@ def greedy(model: DeciLM, data):
     prompt, expected = data["greedy.prompt_ids"], data["greedy.output_ids.f64"]
     count = expected.shape[1] - prompt.shape[1]
     # The golden run went on past the end-of-text id, as a loop over the model does.
-    [new] = minidecilm.generate_tokens(
-        model, prompt, max_new_tokens=count, temperature=0, eos_token_ids=()
-    )
+    [new] = minidecilm.generate_tokens(model, prompt, max_new_tokens=count, temperature=0, eos_token_ids=())
     np.testing.assert_array_equal(new, expected[0, prompt.shape[1] :])
 
 

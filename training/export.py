@@ -6,7 +6,6 @@ Run ``python -m training.export --work DIR --out minidecilm/demo``.
 import argparse
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -90,14 +89,15 @@ def export(model: DeciLM, work: Path, out: Path) -> None:
     for name in ("tokenizer.model", "tokenizer_config.json"):
         shutil.copyfile(work / name, temporary(name))
     for path in written:
+        path.chmod(0o644)
         path.replace(path.with_suffix(""))
 
 
-def load_exported(folder: Path, files: Iterable[Path] = ()) -> DeciLM:
+def load_exported(folder: Path) -> DeciLM:
     """Load an exported model, its bfloat16 weights widened to float32."""
     model = DeciLM(Shape())
     weights: dict[str, Tensor] = {}
-    for path in files or sorted(folder.glob("model-*.safetensors")):
+    for path in sorted(folder.glob("model-*.safetensors")):
         weights |= load_file(path)
     load_published(model, weights)
     return model.eval()

@@ -11,7 +11,7 @@ A template is plain text with three kinds of marks, which may be nested:
 import random
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 _MARKS = re.compile(r"\[|\]|\||<\w+>|\{[\w.]+\}")
@@ -62,7 +62,7 @@ def _parse_options(template: str, start: int) -> tuple[tuple[Sequence, ...], int
     return (*options, tuple(nodes)), len(template)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(template: str) -> Choice:
     """Parse a template; the alternatives may also stand at the top, without brackets."""
     options, _ = _parse_options(template, 0)
@@ -128,7 +128,11 @@ class Scene:
     def _draw(self, rule: str) -> str:
         choice = parse(self.rules[rule])
         # A rule is usually one pair of brackets: look through it to the alternatives.
-        while len(choice.options) == 1 and len(choice.options[0]) == 1 and isinstance(choice.options[0][0], Choice):
+        while (
+            len(choice.options) == 1
+            and len(choice.options[0]) == 1
+            and isinstance(choice.options[0][0], Choice)
+        ):
             choice = choice.options[0][0]
         fresh = [i for i in range(len(choice.options)) if (rule, i) not in self._used]
         index = self.rng.choice(fresh or range(len(choice.options)))

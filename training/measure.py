@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from training.export import load_exported
 from training.model import DeciLM, Shape
-from training.stories import HELD_OUT_START, stories
+from training.stories import HELD_OUT_START, plots, stories
 from training.train import BOS, EOS, token_losses
 from training.words import HARD, KINDS, SOFT
 
@@ -28,14 +28,18 @@ TEMPERATURE, TOP_P = 0.7, 0.95
 PROMPT = "Once upon a time"
 OTHER_PROMPTS = ("The little dragon", "One day", "Lily and Tom", "In a small village")
 BUCKET = 64
-_METRICS = Path(__file__).parent / "metrics.json"
+METRICS = Path(__file__).parent / "metrics.json"
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
 _KINDS = "|".join(KINDS)
 _CALLED = re.compile(rf"\b({_KINDS}) named ([A-Z][a-z]+)|\b([A-Z][a-z]+) the (?:[a-z]+ )?({_KINDS})\b")
-_THING = re.compile(rf"\b({'|'.join({*HARD.adjectives, *SOFT.adjectives})}) ({'|'.join(HARD.nouns + SOFT.nouns)})\b")
+_THING = re.compile(
+    rf"\b({'|'.join({*HARD.adjectives, *SOFT.adjectives})}) ({'|'.join(HARD.nouns + SOFT.nouns)})\b"
+)
 
 
-def held_out_losses(model: DeciLM, tokenizer: sentencepiece.SentencePieceProcessor, count: int) -> list[list[float]]:
+def held_out_losses(
+    model: DeciLM, tokenizer: sentencepiece.SentencePieceProcessor, count: int
+) -> list[list[float]]:
     """Return the loss of every token of ``count`` held-out stories, each on its own from position 0."""
     found = []
     for start in range(0, count, 20):
@@ -92,7 +96,9 @@ def longest_overlaps(texts: list[str], corpus_size: int) -> list[int]:
     for n in range(1, max(map(len, words)) + 1):
         hashes = _grow(hashes, corpus, n, factor)
         word_hashes = [_grow(runs, ids, n, factor) for runs, ids in zip(word_hashes, words, strict=True)]
-        wanted = np.unique(np.concatenate([h for h, best in zip(word_hashes, longest, strict=True) if best == n - 1]))
+        wanted = np.unique(
+            np.concatenate([h for h, best in zip(word_hashes, longest, strict=True) if best == n - 1])
+        )
         shared = _present(wanted, hashes)
         longest = [
             n if best == n - 1 and np.isin(runs, shared).any() else best
@@ -103,7 +109,9 @@ def longest_overlaps(texts: list[str], corpus_size: int) -> list[int]:
     return longest
 
 
-def _grow(hashes: NDArray[np.uint64], ids: NDArray[np.uint64], n: int, factor: np.uint64) -> NDArray[np.uint64]:
+def _grow(
+    hashes: NDArray[np.uint64], ids: NDArray[np.uint64], n: int, factor: np.uint64
+) -> NDArray[np.uint64]:
     """Turn the hashes of all runs of n - 1 words into those of n words."""
     count = max(len(ids) - n + 1, 0)
     return hashes[:count] * factor + ids[n - 1 :]
@@ -171,12 +179,15 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
     tokens = [loss for row in losses for loss in row]
     before = [loss for row in held_out_losses(trained, tokenizer, held_out) for loss in row]
     buckets = {
-        f"{start}-{start + BUCKET - 1}": math.exp(mean(x for row in losses for x in row[start : start + BUCKET]))
+        f"{start}-{start + BUCKET - 1}": math.exp(
+            mean(x for row in losses for x in row[start : start + BUCKET])
+        )
         for start in range(0, model.shape.context, BUCKET)
     }
     written = sample(model, tokenizer, PROMPT, range(samples))
     texts = [text for text, _ in written]
-    record = {
+    record: dict[str, object] = {
+        "plots": len(plots()),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "weight_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors")),
         "run": run,
@@ -193,11 +204,9 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
         "samples": describe(texts, run["next_story"]),
         "story_writer": describe(list(stories(HELD_OUT_START, samples)), run["next_story"]),
         "texts": texts[:5],
-        "other_texts": {
-            prompt: sample(model, tokenizer, prompt, range(1))[0][0] for prompt in OTHER_PROMPTS
-        },
+        "other_texts": {prompt: sample(model, tokenizer, prompt, range(1))[0][0] for prompt in OTHER_PROMPTS},
     }
-    _METRICS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    METRICS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return record
 
 

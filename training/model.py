@@ -13,8 +13,8 @@ class Shape:
     """The demo model's sizes: DeciLM-6B's own pattern of KV heads, shortened to eight layers."""
 
     vocabulary: int = 2048
-    hidden: int = 192
-    intermediate: int = 512
+    hidden: int = 128
+    intermediate: int = 352
     heads: int = 8
     kv_heads: tuple[int, ...] = (4, 2, 2, 1, 1, 1, 4, 4)
     context: int = 256

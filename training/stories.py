@@ -9,7 +9,6 @@ Run ``python -m training.stories --start 0 --count 3`` to read some.
 
 import argparse
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -64,7 +63,8 @@ def plots() -> tuple[Plot, ...]:
 def _name(rng: random.Random, sex: str) -> str:
     if rng.random() < 0.3:  # a made-up name
         ends = words.GIRL_ENDS if sex == "girl" else words.BOY_ENDS
-        return rng.choice(words.NAME_STARTS) + rng.choice(words.NAME_MIDDLES) + rng.choice(ends)
+        name = rng.choice(words.NAME_STARTS) + rng.choice(words.NAME_MIDDLES) + rng.choice(ends)
+        return _name(rng, sex) if name in words.AVOIDED_NAMES else name
     return rng.choice(words.GIRL_NAMES if sex == "girl" else words.BOY_NAMES)
 
 
@@ -82,7 +82,9 @@ def _cast_character(scene: Scene, prefix: str, kind: str, sex: str, name: str, t
     facts |= {"home": scene.write(words.KINDS[kind].homes), "ran": scene.write(words.KINDS[kind].moves)}
     if name:
         who, facts["call"], facts["iam"] = name, name, f"I am {name}"
-        facts["a"] = rng.choice((f"a {trait} {kind} named {name}", f"a {kind} named {name}", f"{name} the {kind}"))
+        facts["a"] = rng.choice(
+            (f"a {trait} {kind} named {name}", f"a {kind} named {name}", f"{name} the {kind}")
+        )
         title = "" if kind in ("girl", "boy") else rng.choice(("", f" the {kind}"))
         facts["friend"] = f"{rng.choice(('', 'good ', 'best '))}friend {name}{title}"
     else:
@@ -116,8 +118,9 @@ def _cast(scene: Scene, plot: Plot) -> None:
     pick = rng.choice(plot.picks or [{}])
     friend_sex = {"girl": "boy", "boy": "girl"}[sex] if rng.random() < 0.8 else sex
     friend_kind = kind
-    while friend_kind == kind and (kind not in ("girl", "boy") or pick.get("skill") and plot.friend == "skilled"):
-        friend_kind = _kind(rng, friend_sex, pick["skill"] if plot.friend == "skilled" else "")
+    skill = pick["skill"] if plot.friend == "skilled" else ""
+    while friend_kind == kind and (skill or kind not in ("girl", "boy")):
+        friend_kind = _kind(rng, friend_sex, skill)
     friend_sex = _sex_of(friend_kind, friend_sex)
     friend_name = hero_name
     while friend_name == hero_name:
@@ -141,7 +144,8 @@ def _cast(scene: Scene, plot: Plot) -> None:
 def _opening(scene: Scene, plot: Plot) -> str:
     """Introduce the hero, or both friends at once."""
     named = scene.facts["h"] == scene.facts["call"]
-    if plot.pair and named and scene.rng.random() < 0.25:
+    both = named and scene.facts["f"] == scene.facts["f.call"]
+    if plot.pair and both and scene.rng.random() < 0.3:
         scene.first.clear()
         return scene.write("<open_pair>")
     first = scene.write("<open_named>" if named else "<open_nameless>")

@@ -71,7 +71,9 @@ def main() -> None:
     """Train the tokenizer from the command line."""
     parser = argparse.ArgumentParser(description="Train the tokenizer on the stories.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
-    parser.add_argument("--stories", type=int, default=STORIES, help=f"stories to train on (default: {STORIES})")
+    parser.add_argument(
+        "--stories", type=int, default=STORIES, help=f"stories to train on (default: {STORIES})"
+    )
     arguments = parser.parse_args()
     train_tokenizer(arguments.out, arguments.stories)
 

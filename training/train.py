@@ -1,7 +1,8 @@
 """Trains the demo model on stories written as it goes, so that no story is seen twice.
 
-Each row of a batch is one whole story from position 0 on, with the beginning of another one in the places left
-over. Run ``python -m training.train --work DIR --minutes 60``; a run that was stopped goes on where it was.
+Each row of a batch is one whole story from position 0 on, with the beginning of another one in the places
+left over. Run ``python -m training.train --work DIR --minutes 60``; a run that was stopped goes on where it
+was.
 """
 
 import argparse
@@ -33,8 +34,8 @@ class Options:
     minutes: float = 60.0
     steps: int = 0
     rows: int = 8
-    peak: float = 2e-3
-    last: float = 2e-5
+    peak: float = 3e-3
+    last: float = 3e-5
     warmup: int = 200
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -90,21 +91,19 @@ def token_losses(model: torch.nn.Module, tokens: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
 
 
+def share_done(options: Options, progress: Progress) -> float:
+    """Return the share of its steps, or else of its time, that a run has taken."""
+    if options.steps:
+        return progress.step / options.steps
+    return progress.seconds / (60 * options.minutes)
+
+
 def learning_rate(options: Options, progress: Progress) -> float:
     """Warm up, then follow a cosine down to the last rate."""
-    if options.steps:
-        done = progress.step / options.steps
-    else:
-        done = progress.seconds / (60 * options.minutes)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return min(1.0, (progress.step + 1) / options.warmup) * (options.last + (options.peak - options.last) * cosine)
-
-
-def finished(options: Options, progress: Progress) -> bool:
-    """Whether the run has taken its steps or its time."""
-    if options.steps:
-        return progress.step >= options.steps
-    return progress.seconds >= 60 * options.minutes
+    cosine = 0.5 * (1 + math.cos(math.pi * min(share_done(options, progress), 1.0)))
+    return min(1.0, (progress.step + 1) / options.warmup) * (
+        options.last + (options.peak - options.last) * cosine
+    )
 
 
 def make_optimizer(model: DeciLM, options: Options) -> torch.optim.AdamW:
@@ -132,7 +131,11 @@ def train(work: Path, options: Options) -> DeciLM:
         progress = Progress(**saved["progress"])
 
     def save() -> None:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": asdict(progress),
+        }
         torch.save(state, work / "checkpoint.tmp")
         (work / "checkpoint.tmp").replace(checkpoint)
         record = {"options": asdict(options), **asdict(progress), "tokens": progress.step * row_tokens}
@@ -145,7 +148,7 @@ def train(work: Path, options: Options) -> DeciLM:
     saved_at = clock = time.perf_counter()
     average = math.nan
     with tqdm(unit="step", initial=progress.step, total=options.steps or None) as bar:
-        while not finished(options, progress):
+        while share_done(options, progress) < 1:
             rate = learning_rate(options, progress)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -163,9 +166,11 @@ def train(work: Path, options: Options) -> DeciLM:
             clock = now
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             bar.update()
-            if progress.step % CHECK_EVERY == 0 or finished(options, progress):
+            if progress.step % CHECK_EVERY == 0 or share_done(options, progress) >= 1:
                 with torch.no_grad():
-                    checked = torch.stack([token_losses(model, rows).mean() for rows in held_out.split(16)]).mean()
+                    checked = torch.stack(
+                        [token_losses(model, rows).mean() for rows in held_out.split(16)]
+                    ).mean()
                 progress.curve.append({"step": progress.step, "train": average, "held_out": checked.item()})
                 bar.set_postfix(loss=f"{average:.3f}", held_out=f"{checked:.3f}", lr=f"{rate:.1e}")
             if now - saved_at > SAVE_EVERY:
@@ -177,10 +182,16 @@ def train(work: Path, options: Options) -> DeciLM:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of training to a command line."""
-    parser.add_argument("--work", type=Path, required=True, help="folder for tokenizer, checkpoint and records")
-    parser.add_argument("--minutes", type=float, default=Options.minutes, help="training time (default: %(default)s)")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for tokenizer, checkpoint and records"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=Options.minutes, help="training time (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=0, help="train this many steps instead of some minutes")
-    parser.add_argument("--threads", type=int, default=Options.threads, help="CPU threads (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=Options.threads, help="CPU threads (default: %(default)s)"
+    )
     parser.add_argument("--device", default=Options.device, help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
 

@@ -85,7 +85,7 @@ TEXTS = [
     "1234567890 3.14159 -2e10",
     "don't 'quote' \"this\" (or) [that] {now} <tag> </tag>",
     "a/b\\c|d~e`f@g#h$i%j^k&l*m_n+o=p",
-    "na\u00efve caf\u00e9 Se\u00f1or",
+    "naïve café Señor",
     "e\u0301 a\u030a\u0323 combining",
     "\ufb01ne \u2126 \u212b \uff21 compatibility",
     "\u4e0a\u6d77 \u4f60\u597d\uff0c\u4e16\u754c",

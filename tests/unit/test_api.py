@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 import minidecilm
 from minidecilm.api import DEMO_FOLDER, _RowText
@@ -114,13 +115,13 @@ def test_an_empty_stop_string_is_refused(lm):
 def test_templates_are_exact(lm):
     alpaca = minidecilm.api.apply_template("Name {instruction} fruit.", "DeciLM-6b-instruct")
     assert alpaca == (
-        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-        "\n\n### Instruction:\n\nName {instruction} fruit.\n\n### Response:\n"
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request.\n\n### Instruction:\n\nName {instruction} fruit.\n\n### Response:\n"
     )
     seven = minidecilm.api.apply_template("Name a fruit.", "decilm-7b-instruct")
     assert seven == (
-        "### System:\nYou are an AI assistant that follows instruction extremely well. Help as much as you can.\n"
-        "### User:\nName a fruit.\n### Assistant:\n"
+        "### System:\nYou are an AI assistant that follows instruction extremely well. "
+        "Help as much as you can.\n### User:\nName a fruit.\n### Assistant:\n"
     )
     assert lm.generate("Hi", template="decilm-6b-instruct", **GREEDY) == lm.generate(
         minidecilm.api.apply_template("Hi", "decilm-6b-instruct"), **GREEDY
@@ -142,7 +143,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     for file in checks.GOLDEN.iterdir():
         shutil.copy(file, tmp_path)
     shutil.copy(DEMO_FOLDER / "tokenizer.model", tmp_path)
-    with pytest.raises(minidecilm.CheckpointError, match="2048 pieces.*vocab_size = 512"):
+    with pytest.raises(minidecilm.CheckpointError, match=r"2048 pieces.*vocab_size = 512"):
         minidecilm.load(tmp_path)
 
 
@@ -176,7 +177,6 @@ def test_repr_says_what_runs(lm):
 
 def test_hub_ids_load_from_the_hub_cache(tmp_path, monkeypatch, lm):
     """Offline, a hub id finds what was fetched before; what was not is one clear OSError."""
-    constants = pytest.importorskip("huggingface_hub.constants")
     snapshot = tmp_path / "models--Org--Name" / "snapshots" / ("0" * 40)
     shutil.copytree(DEMO_FOLDER, snapshot)
     refs = tmp_path / "models--Org--Name" / "refs"

@@ -35,7 +35,7 @@ def test_a_full_cache_says_what_to_make():
     model = checks.golden_model()
     cache = model.new_cache(1, 4)
     model([[1, 2, 3]], cache)
-    with pytest.raises(ValueError, match="room for 4 slots, 3 are used and this call adds 2.*max_length=5"):
+    with pytest.raises(ValueError, match=r"room for 4 slots, 3 are used and this call adds 2.*max_length=5"):
         model([[4, 5]], cache)
     assert cache.length == 3
 

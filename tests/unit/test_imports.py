@@ -138,9 +138,3 @@ def test_import_loads_nothing_heavy():
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
     assert run_fresh("import sys, sentencepiece; print('sentencepiece' in sys.modules)") == ["True"]
-
-
-def test_import_is_quick():
-    """Under 0.2 s; the best of several, since other work on the machine only ever adds."""
-    code = "import time; t = time.perf_counter(); import minidecilm; print(time.perf_counter() - t)"
-    assert min(float(run_fresh(code)[0]) for _ in range(5)) < 0.2

@@ -109,9 +109,9 @@ def test_layers_may_differ_in_width():
 
 
 def test_unknown_dtype_and_policy_are_refused(model):
-    with pytest.raises(ValueError, match="float16.*float32 or float64"):
+    with pytest.raises(ValueError, match=r"float16.*float32 or float64"):
         DeciLM(model.config, model.weights, NUMPY, "float16")
-    with pytest.raises(ValueError, match="'dynamic'.*reference, fixed, exact"):
+    with pytest.raises(ValueError, match=r"'dynamic'.*reference, fixed, exact"):
         DeciLM(model.config, model.weights, NUMPY, rope_policy="dynamic")
 
 
