@@ -10,9 +10,10 @@ from minidecilm.checkpoint import write_random_checkpoint
 from minidecilm.config import Config, LayerConfig
 from minidecilm.diverge import compare, first_difference
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.generation import Step, generate_tokens
+from minidecilm.generation import generate_tokens
 from minidecilm.observe import STAGES, Recorder
 from minidecilm.presets import PRESET_NAMES, preset
+from minidecilm.trace import Step
 
 __version__ = "0.1.0"
 

@@ -16,8 +16,8 @@ from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, LanguageModel
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
 from minidecilm.files import replacing
-from minidecilm.generation import Step
 from minidecilm.presets import PRESET_NAMES, preset
+from minidecilm.trace import Step
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 

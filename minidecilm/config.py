@@ -21,6 +21,7 @@ _MAX_SIZE = 1 << 24
 _MAX_LAYERS = 1024  # so that the header of every checkpoint stays under safetensors_file.MAX_HEADER_BYTES
 _MAX_REAL = 1e100  # JSON integers have no bound: one beyond float's would overflow where it is first used
 
+_SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
 _ARCHITECTURES = ("DeciLMForCausalLM", "DeciCoderForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 _MODEL_TYPES = ("deci", "llama", "mistral")
 
@@ -130,13 +131,7 @@ class Config:
     torch_dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        for key in (
-            "vocab_size",
-            "hidden_size",
-            "num_attention_heads",
-            "head_dim",
-            "max_position_embeddings",
-        ):
+        for key in (*_SIZES, "head_dim"):
             _check_integer(key, getattr(self, key), 1, _MAX_SIZE)
         _check(
             0 < len(self.layers) <= _MAX_LAYERS, "num_hidden_layers", f"1 to {_MAX_LAYERS}", len(self.layers)
@@ -251,17 +246,10 @@ class Config:
         True
         """
         _check_identity(values)
-        sizes = {
-            key: _require(values, key) for key in ("vocab_size", "hidden_size", "max_position_embeddings")
-        }
-        heads = _check_integer("num_attention_heads", _require(values, "num_attention_heads"), 1, _MAX_SIZE)
-        head_dim = values.get("head_dim")
+        sizes = {key: _check_integer(key, _require(values, key), 1, _MAX_SIZE) for key in _SIZES}
+        hidden, heads, head_dim = sizes["hidden_size"], sizes["num_attention_heads"], values.get("head_dim")
         if head_dim is None:
-            hidden = _check_integer("hidden_size", sizes["hidden_size"], 1, _MAX_SIZE)
-            if hidden % heads:
-                raise ConfigError(
-                    f"hidden_size = {hidden} is not a multiple of num_attention_heads = {heads}"
-                )
+            _check(hidden % heads == 0, "hidden_size", f"a multiple of {heads} attention heads", hidden)
             head_dim = hidden // heads
         intermediate = _require(values, "intermediate_size")
         theta, factor = _read_rope(values)
@@ -269,9 +257,8 @@ class Config:
         eos = values.get("eos_token_id", 2)  # absent bos and eos are Llama's 1 and 2
         return cls(
             **sizes,
-            num_attention_heads=heads,
             head_dim=head_dim,
-            layers=tuple(LayerConfig(heads, intermediate) for heads in _read_kv_heads(values)),
+            layers=tuple(LayerConfig(kv_heads, intermediate) for kv_heads in _read_kv_heads(values)),
             rms_norm_eps=_require(values, "rms_norm_eps"),
             rope_theta=theta,
             rope_factor=factor,
@@ -363,9 +350,7 @@ def _check_identity(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}: only {allowed[0]!r} is supported, found {brief(values[key])}")
     architectures, model_type = values.get("architectures"), values.get("model_type")
     if architectures is not None:
-        known = (
-            isinstance(architectures, list) and len(architectures) == 1 and architectures[0] in _ARCHITECTURES
-        )
+        known = architectures in [[name] for name in _ARCHITECTURES]
         _check(known, "architectures", f"one of {', '.join(_ARCHITECTURES)} in a list", architectures)
     if model_type is not None:
         _check(model_type in _MODEL_TYPES, "model_type", f"one of {', '.join(_MODEL_TYPES)}", model_type)
@@ -406,22 +391,15 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
     kind = "default" if kind is None else kind
     theta = merged.pop("rope_theta")
     theta = 10000.0 if theta is None else theta  # DeciLM was published without rope_theta
-    if kind not in ("default", "dynamic"):
-        raise ConfigError(
-            f"rope_scaling: type {brief(kind)} is not supported, only 'dynamic' and 'default' are"
-        )
-    original = merged.get("original_max_position_embeddings")
-    if original is not None and original != values.get("max_position_embeddings"):
-        raise ConfigError(
-            f"rope_scaling: original_max_position_embeddings = {brief(original)} contradicts "
-            f"max_position_embeddings = {brief(values.get('max_position_embeddings'))}"
-        )
-    expected = {"type", "rope_type", "original_max_position_embeddings"} | (
-        {"factor"} if kind == "dynamic" else set()
-    )
-    unknown = sorted(merged.keys() - expected)
+    _check(kind in ("default", "dynamic"), "rope_scaling: type", "'dynamic' or 'default'", kind)
+    original, now = merged.get("original_max_position_embeddings"), values.get("max_position_embeddings")
+    _check(original in (None, now), "rope_scaling: original_max_position_embeddings", str(now), original)
+    unknown = sorted(merged.keys() - {"type", "rope_type", "original_max_position_embeddings", "factor"})
     if unknown:
-        raise ConfigError(f"rope_scaling: {kind} scaling does not know the key {brief(unknown[0])}")
-    if kind == "dynamic" and merged.get("factor") is None:
-        raise ConfigError("rope_scaling: dynamic scaling needs a factor")
-    return theta, merged.get("factor")
+        raise ConfigError(f"rope_scaling: unknown key {brief(unknown[0])}")
+    factor = merged.get("factor")
+    if (factor is None) == (kind == "dynamic"):
+        raise ConfigError(
+            f"rope_scaling: a factor belongs to type 'dynamic' only, found {factor} with {kind!r}"
+        )
+    return theta, factor

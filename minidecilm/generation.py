@@ -1,8 +1,7 @@
 """Prompt ids in, new ids out: prefill, decode, batch, stop rules, trace. Knows tokens, never sees text."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypedDict, Unpack
 
@@ -11,46 +10,12 @@ import numpy.typing as npt
 
 from minidecilm.config import Config
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Sampling, log_softmax, sample
+from minidecilm.trace import LayerClock, Step, likeliest
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
 DYNAMIC_LENGTH_FACTOR = 4
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step of generation did; lists have one entry per row of the batch.
-
-    Attributes
-    ----------
-    tokens : list of int or None
-        The token each row chose; None for a row that had ended before.
-    log_probabilities : list of float or None
-        Of that token, in nats, under the model's own distribution before temperature and filters.
-    alternatives : list of list of (int, float)
-        The most likely tokens with their log-probabilities, best first.
-    finished : list of str or None
-        Why a row has ended: "eos", "stop" or "length"; None while it goes on.
-    rope_base : list of float
-        Rotary base in force.
-    cache_nbytes : int
-        Bytes of keys and values in the slots in use.
-    layer_seconds : list of float
-        Time of each layer; the first also holds the work before it.
-    seconds : float
-        Time of the whole step.
-    """
-
-    tokens: list[int | None]
-    log_probabilities: list[float | None]
-    alternatives: list[list[tuple[int, float]]]
-    finished: list[str | None]
-    rope_base: list[float]
-    cache_nbytes: int
-    layer_seconds: list[float]
-    seconds: float
 
 
 class Options(TypedDict, total=False):
@@ -207,7 +172,7 @@ def generation_steps(
         progress_bar(max_new_tokens, "writing", "token", progress) as writing,
     ):
         for number in range(1, max_new_tokens + 1):
-            clock = _LayerClock(reading.update if number == 1 else lambda layer: None)
+            clock = LayerClock(reading.update if number == 1 else lambda layer: None)
             logits = np.asarray(model(ids, cache, mask, last_only=True, observer=clock)[:, -1])  # (B, V)
             tokens: list[int | None] = [None] * len(prompts)
             for row, ended in enumerate(finished):
@@ -226,7 +191,7 @@ def generation_steps(
             step = Step(
                 tokens=tokens,
                 log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
-                alternatives=[_best(row) for row in log_p],
+                alternatives=[likeliest(row) for row in log_p],
                 finished=list(finished),
                 rope_base=cache.rope_base.tolist(),
                 cache_nbytes=cache.used_nbytes,
@@ -270,30 +235,6 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
         f"a prompt of {prompt_length} + {max_new_tokens} new tokens exceeds {limit} tokens ({reason}): "
         f"{remedy}, or set max_length"
     )
-
-
-class _LayerClock:
-    """Observer that times every layer."""
-
-    def __init__(self, on_layer: Callable[[int], Any]) -> None:
-        self.stages: Collection[str] = ("hidden_states",)
-        self.started = self._last = perf_counter()
-        self.layer_seconds: list[float] = []
-        self._on_layer = on_layer
-
-    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
-        now = perf_counter()
-        self.layer_seconds.append(now - self._last)
-        self._last = now
-        self._on_layer(1)
-
-
-def _best(log_p: Array, count: int = 5) -> list[tuple[int, float]]:
-    """Return the likeliest tokens of a (V,) distribution, best first."""
-    count = min(count, len(log_p))
-    best = np.argpartition(log_p, -count)[-count:]
-    best = best[np.argsort(-log_p[best], kind="stable")]
-    return [(int(token), float(log_p[token])) for token in best]
 
 
 def _as_rows(input_ids: Any) -> list[list[int]]:

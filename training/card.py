@@ -5,6 +5,7 @@ Run ``python -m training.card --out minidecilm/demo``.
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,12 @@ Licence: Apache-2.0, like the program. `python -m training.build` makes it anew.
 """
 
 
+def _wrap(text: str) -> str:
+    """Wrap the paragraphs of prose anew, now that the numbers are in them."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p[0] in "#|>-\n" else textwrap.fill(p.strip(), 110) for p in paragraphs) + "\n"
+
+
 def _quote(text: str) -> str:
     return "\n".join(f"> {paragraph}\n>" for paragraph in text.split("\n")).removesuffix("\n>")
 
@@ -166,7 +173,7 @@ def write_card(metrics: dict[str, Any], out: Path) -> None:
         ),
         **metrics["sampling"],
     )
-    (out / "README.tmp").write_text(text, encoding="utf-8")
+    (out / "README.tmp").write_text(_wrap(text), encoding="utf-8")
     (out / "README.tmp").replace(out / "README.md")
 
 

@@ -148,9 +148,8 @@ def repeated_share(text: str, n: int = 5) -> float:
     return 1 - len(runs) / max(runs.total(), 1)
 
 
-def describe(texts: list[str], corpus_size: int) -> dict[str, object]:
-    """Measure what texts share with the training text, how often they repeat themselves, and their slips."""
-    overlaps = longest_overlaps(texts, corpus_size)
+def describe(texts: list[str], overlaps: list[int]) -> dict[str, object]:
+    """Sum up what texts share with the training text, how often they repeat themselves, and their slips."""
     found = [slips(text) for text in texts]
     return {
         "texts": len(texts),
@@ -186,6 +185,8 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
     }
     written = sample(model, tokenizer, PROMPT, range(samples))
     texts = [text for text, _ in written]
+    others = list(stories(HELD_OUT_START, samples))
+    overlaps = longest_overlaps(texts + others, run["next_story"])
     record: dict[str, object] = {
         "plots": len(plots()),
         "parameters": sum(weight.numel() for weight in model.parameters()),
@@ -201,8 +202,8 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
         },
         "sampling": {"prompt": PROMPT, "temperature": TEMPERATURE, "top_p": TOP_P},
         "ended": mean(ended for _, ended in written),
-        "samples": describe(texts, run["next_story"]),
-        "story_writer": describe(list(stories(HELD_OUT_START, samples)), run["next_story"]),
+        "samples": describe(texts, overlaps[:samples]),
+        "story_writer": describe(others, overlaps[samples:]),
         "texts": texts[:5],
         "other_texts": {prompt: sample(model, tokenizer, prompt, range(1))[0][0] for prompt in OTHER_PROMPTS},
     }

@@ -116,7 +116,8 @@ def test_templates_are_exact(lm):
     alpaca = minidecilm.api.apply_template("Name {instruction} fruit.", "DeciLM-6b-instruct")
     assert alpaca == (
         "Below is an instruction that describes a task. "
-        "Write a response that appropriately completes the request.\n\n### Instruction:\n\nName {instruction} fruit.\n\n### Response:\n"
+        "Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\n\nName {instruction} fruit.\n\n### Response:\n"
     )
     seven = minidecilm.api.apply_template("Name a fruit.", "decilm-7b-instruct")
     assert seven == (

@@ -19,6 +19,7 @@ ROWS = [
     {"rope"},
     {
         "observe",
+        "trace",
         "cache",
         "sampling",
         "safetensors_file",
