@@ -1,5 +1,6 @@
 """Text level: load a model, generate, stream."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -335,7 +336,9 @@ def _find(model: str | Path) -> Path:
     """Folder of a model given by name, path or hub id."""
     if model == "demo":
         return DEMO_FOLDER
-    folder = Path(model).expanduser()
+    if not str(model):
+        raise ValueError("model: the name is empty")
+    folder = Path(os.path.expanduser(model))
     parts = str(model).split("/")
     if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
         return folder

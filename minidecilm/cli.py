@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,10 +14,11 @@ import numpy as np
 
 import minidecilm
 from minidecilm import backends, costs, diverge, rope
-from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, LanguageModel, load
+from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, load
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
 from minidecilm.files import replacing
+from minidecilm.generation import check_length, length_limit
 from minidecilm.presets import PRESET_NAMES, preset
 from minidecilm.trace import Step
 
@@ -25,24 +28,45 @@ INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say it in one line, without the usage in front."""
-        self.exit(2, f"{self.prog}: {message} (try {self.prog} --help)\n")
+        _say(f"{self.prog}: {message} (try {self.prog} --help)")
+        self.exit(2)
+
+
+def _say(message: str) -> None:
+    """Print one line on stderr, unless that is closed."""
+    if sys.stderr is not None:
+        print(" ".join(message.split()), file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _build_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(
+                errors="replace"
+            )  # a terminal that lacks a character shows a question mark
+        code = int(options.run(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stderr.close()
+        _drop_output()
         return 1
-    except (ValueError, OSError) as problem:
-        message = " ".join(str(problem).split())
-        print(f"minidecilm {options.command}: {message}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as problem:
+        _say(f"minidecilm {options.command}: {problem}")
+        if isinstance(problem, OSError):
+            _drop_output()
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return INTERRUPTED
+
+
+def _drop_output() -> None:
+    """Let what cannot be written go, or the interpreter would complain about it when it ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -87,7 +111,7 @@ def _build_parser() -> argparse.ArgumentParser:
         commands, "info", "sizes, per-layer heads, bytes and dtypes of a model", "minidecilm info decilm-6b"
     )
     info.set_defaults(run=_info)
-    info.add_argument("model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a checkpoint folder")
+    info.add_argument("model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder (./NAME)")
     info.add_argument("--json", action="store_true", help="print JSON")
 
     compare = _add_command(
@@ -143,43 +167,39 @@ def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> No
 
 
 def _generate(options: argparse.Namespace) -> int:
-    if options.trace and not options.trace.absolute().parent.is_dir():
-        raise ValueError(f"--trace {options.trace}: there is no folder {options.trace.parent}")
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     lm = load(options.model, **{name: getattr(options, name) for name in _LOAD_OPTIONS})
     trace: list[Step] = []
-    pieces = lm.stream(
-        prompt,
-        stop=options.stop,
-        template=options.template,
-        max_new_tokens=options.max_new_tokens,
-        max_length=options.max_length,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        repetition_penalty=options.repetition_penalty,
-        seed=options.seed,
-        trace=trace,
-    )
-    first = next(pieces, "")  # every argument has been checked once this returns
-    print(prompt if options.echo else "", first, sep="", end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
-    if options.trace:
-        _write_trace(options.trace, lm, prompt, trace)
+    # The trace file is opened first: a name that cannot be written is said before the work, not after.
+    with replacing(options.trace) if options.trace else nullcontext() as trace_file:
+        if trace_file:
+            trace_file.touch()
+        pieces = lm.stream(
+            prompt,
+            stop=options.stop,
+            template=options.template,
+            max_new_tokens=options.max_new_tokens,
+            max_length=options.max_length,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            repetition_penalty=options.repetition_penalty,
+            seed=options.seed,
+            trace=trace,
+        )
+        first = next(pieces, "")  # every argument has been checked once this returns
+        print(prompt if options.echo else "", first, sep="", end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        if trace_file:
+            record = {"prompt": prompt, "steps": [asdict(step) for step in trace]}
+            trace_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     interrupted = not trace or None in trace[-1].finished
     if interrupted:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
     return INTERRUPTED if interrupted else 0
-
-
-def _write_trace(path: Path, lm: LanguageModel, prompt: str, trace: list[Step]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps({"prompt": prompt, "steps": [asdict(step) for step in trace]}, indent=1)
-        )
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -271,14 +291,19 @@ def _compare(options: argparse.Namespace) -> int:
     a, b = (
         load(m, **s) for m, s in zip((options.model, options.other or options.model), settings, strict=True)
     )
+    if not options.tolerance >= 0:
+        raise ValueError(f"--tolerance: expected a number of at least 0, found {options.tolerance}")
+    if options.prompt == "":
+        raise ValueError("--prompt: the prompt is empty")
     if options.prompt is not None:
         if a.tokenizer is None:
             raise ValueError(
                 f"{options.model} has no tokenizer.model, so --prompt cannot be read: use --tokens"
             )
         ids = [a.tokenizer.encode(options.prompt)]
-    elif options.tokens < 1:
-        raise ValueError(f"--tokens: expected at least 1, found {options.tokens}")
+        check_length(a.config, len(ids[0]), 1, None)
+    elif not 1 <= options.tokens <= length_limit(a.config)[0]:
+        raise ValueError(f"--tokens: expected 1 to {length_limit(a.config)[0]}, found {options.tokens}")
     else:
         ids = np.random.default_rng(0).integers(a.config.vocab_size, size=(1, options.tokens)).tolist()
     differences = diverge.compare(a.model, b.model, ids)

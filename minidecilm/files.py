@@ -13,6 +13,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the block raises, Ctrl-C included, the temporary file is removed and `path` is as it was.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file to write")
+    path = path.resolve()  # writes through a link, rather than replace it
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary

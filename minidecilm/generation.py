@@ -98,11 +98,9 @@ def generate_tokens(
     >>> len(new)
     4
     """
-    rows = _as_rows(input_ids)
+    rows = _as_rows(input_ids, "input_ids")
     single = np.ndim(input_ids[0]) == 0  # type: ignore[index]
-    endings = [tuple(ending) for ending in stop or ()]
-    if not all(endings):
-        raise ValueError("stop: an empty sequence would end every row at once")
+    endings = [tuple(row) for row in _as_rows(stop, "stop")] if stop else []
     new: list[list[int]] = [[] for _ in rows]
 
     def keep(row: int, token: int) -> bool:
@@ -209,6 +207,14 @@ def generation_steps(
             mask = np.array([[0 if why else 1] for why in finished])
 
 
+def length_limit(config: Config) -> tuple[int, str]:
+    """Most tokens of a run unless `max_length` says otherwise, and where that comes from."""
+    if config.rope_factor is None:
+        return config.max_position_embeddings, "max_position_embeddings; the model has no rotary scaling"
+    limit = DYNAMIC_LENGTH_FACTOR * config.max_position_embeddings
+    return limit, f"{DYNAMIC_LENGTH_FACTOR} x max_position_embeddings"
+
+
 def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_length: int | None) -> None:
     """Refuse a run longer than the model is meant for, and say what would fit.
 
@@ -217,16 +223,10 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
     ValueError
         Naming the lengths asked for, the limit, where it comes from and what to change.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens: expected at least 1, found {max_new_tokens}")
-    M = config.max_position_embeddings
-    if max_length is not None:
-        limit, reason = max_length, "max_length"
-    elif config.rope_factor is None:
-        limit, reason = M, "max_position_embeddings; the model has no rotary scaling"
-    else:
-        limit = DYNAMIC_LENGTH_FACTOR * M
-        reason = f"{DYNAMIC_LENGTH_FACTOR} x max_position_embeddings"
+    for name, value in (("max_new_tokens", max_new_tokens), ("max_length", max_length)):
+        if value is not None and not (_is_integer(value) and value >= 1):
+            raise ValueError(f"{name}: expected an integer of at least 1, found {value!r}")
+    limit, reason = length_limit(config) if max_length is None else (max_length, "max_length")
     if prompt_length + max_new_tokens <= limit:
         return
     room = limit - prompt_length
@@ -237,24 +237,27 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
     )
 
 
-def _as_rows(input_ids: Any) -> list[list[int]]:
-    """One list of ids per prompt, from one prompt or a batch of any lengths."""
-    if len(input_ids) == 0:
-        raise ValueError("input_ids is empty: there is nothing to continue")
-    batch = [input_ids] if np.ndim(input_ids[0]) == 0 else input_ids
-    rows = [np.asarray(row) for row in batch]
+def _as_rows(ids: Any, name: str) -> list[list[int]]:
+    """One list of ids per sequence, from one sequence or a batch of any lengths."""
+    if np.ndim(ids) == 0 or len(ids) == 0:
+        raise ValueError(f"{name}: expected token ids, found {ids!r}")
+    rows = [np.asarray(row) for row in ([ids] if np.ndim(ids[0]) == 0 else ids)]
     for index, row in enumerate(rows):
         if row.ndim != 1 or row.size == 0 or row.dtype.kind not in "iu":
             raise ValueError(
-                f"input_ids[{index}]: expected (T,) integers, found shape {row.shape} of {row.dtype}"
+                f"{name}[{index}]: expected (T,) integers, found shape {row.shape} of {row.dtype}"
             )
     return [row.tolist() for row in rows]
 
 
-def _seeds(seed: int | Sequence[int], rows: int) -> list[int]:
-    seeds = [seed] * rows if isinstance(seed, int | np.integer) else list(seed)
-    if len(seeds) != rows or any(s < 0 for s in seeds):
+def _seeds(seed: Any, rows: int) -> list[int]:
+    seeds = [seed] * rows if np.ndim(seed) == 0 else list(seed)
+    if len(seeds) != rows or not all(_is_integer(s) and s >= 0 for s in seeds):
         raise ValueError(
-            f"seed: expected one number of at least 0, or one for each of {rows} rows, found {seed}"
+            f"seed: expected an integer of at least 0, or one for each of {rows} rows, found {seed!r}"
         )
     return [int(s) for s in seeds]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

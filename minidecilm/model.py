@@ -223,11 +223,13 @@ class DeciLM:
             mask = np.asarray(attention_mask)
             B, T = ids.shape
             past = cache.past_mask() if cache is not None else np.ones((B, 0), np.bool_)
-            if mask.shape not in ((B, T), (B, past.shape[1] + T)) or not np.isin(mask, (0, 1)).all():
+            if mask.shape not in ((B, T), (B, past.shape[1] + T)):
                 raise ValueError(
-                    f"attention_mask: expected 0 and 1 of shape {(B, T)} or {(B, past.shape[1] + T)}, "
-                    f"found shape {mask.shape}"
+                    f"attention_mask: expected shape {(B, T)} or, with the cached tokens, "
+                    f"{(B, past.shape[1] + T)}, found {mask.shape}"
                 )
+            if not np.isin(mask, (0, 1)).all():
+                raise ValueError("attention_mask: expected nothing but 0 and 1")
             if not np.array_equal(mask[:, :-T].astype(np.bool_), past[:, : mask.shape[1] - T]):
                 raise ValueError("attention_mask contradicts the mask of the tokens in the cache")
             real = mask[:, -T:].astype(np.bool_)

@@ -66,10 +66,10 @@ class Recorder:
     """
 
     def __init__(self, stages: Collection[str] = STAGES) -> None:
-        for stage in stages:
+        self.stages: Collection[str] = tuple(stages)
+        for stage in self.stages:
             if stage not in STAGES:
                 raise ValueError(f"no stage {stage!r}: choose from {', '.join(STAGES)}")
-        self.stages = stages
         self.values: dict[tuple[int | None, str], Array] = {}
 
     def __call__(self, layer: int | None, stage: str, value: Array) -> None:

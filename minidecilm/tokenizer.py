@@ -141,7 +141,11 @@ class Tokenizer:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, found {type(text).__name__}")
-        text.encode()  # SentencePiece's own error for a lone surrogate does not name it
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            found = f"U+{ord(text[problem.start]):04X} at position {problem.start}"
+            raise ValueError(f"text: expected characters, found the lone surrogate {found}") from None
         ids = [self.bos_id] if (self.add_bos if add_bos is None else add_bos) else []
         parts = self._special_pattern.split(text) if allow_special else [text]
         for number, part in enumerate(parts):
