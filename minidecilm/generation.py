@@ -100,7 +100,7 @@ def generate_tokens(
     """
     rows = _as_rows(input_ids, "input_ids")
     single = np.ndim(input_ids[0]) == 0  # type: ignore[index]
-    endings = [tuple(row) for row in _as_rows(stop, "stop")] if stop else []
+    endings = [] if stop is None else [tuple(row) for row in _as_rows(stop, "stop")]
     new: list[list[int]] = [[] for _ in rows]
 
     def keep(row: int, token: int) -> bool:
@@ -239,7 +239,7 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
 
 def _as_rows(ids: Any, name: str) -> list[list[int]]:
     """One list of ids per sequence, from one sequence or a batch of any lengths."""
-    if np.ndim(ids) == 0 or len(ids) == 0:
+    if not hasattr(ids, "__len__") or len(ids) == 0:
         raise ValueError(f"{name}: expected token ids, found {ids!r}")
     rows = [np.asarray(row) for row in ([ids] if np.ndim(ids[0]) == 0 else ids)]
     for index, row in enumerate(rows):

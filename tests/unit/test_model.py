@@ -31,7 +31,7 @@ def test_bad_ids(model, ids, message):
 
 @pytest.mark.parametrize(
     ("mask", "message"),
-    [([[1]], "found shape"), ([[1, 2, 1]], "expected 0 and 1"), ([1, 1, 1], "found shape")],
+    [([[1]], r"found \(1, 1\)"), ([[1, 2, 1]], "nothing but 0 and 1"), ([1, 1, 1], r"found \(3,\)")],
 )
 def test_bad_masks(model, mask, message):
     with pytest.raises(ValueError, match=message):
