@@ -5,15 +5,20 @@
 >>> story = lm.generate("Once upon a time", max_new_tokens=20, temperature=0.7)
 """
 
-from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
-from minidecilm.checkpoint import write_random_checkpoint
-from minidecilm.config import Config, LayerConfig
-from minidecilm.diverge import compare, first_difference
-from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.generation import generate_tokens
-from minidecilm.observe import STAGES, Recorder
-from minidecilm.presets import PRESET_NAMES, preset
-from minidecilm.trace import Step
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
+    from minidecilm.checkpoint import write_random_checkpoint
+    from minidecilm.config import Config, LayerConfig
+    from minidecilm.diverge import compare, first_difference
+    from minidecilm.errors import CheckpointError, ConfigError
+    from minidecilm.generation import generate_tokens
+    from minidecilm.observe import STAGES, Recorder
+    from minidecilm.presets import PRESET_NAMES, preset
+    from minidecilm.trace import Step
 
 __version__ = "0.1.0"
 
@@ -37,3 +42,39 @@ __all__ = [
     "stream",
     "write_random_checkpoint",
 ]
+
+# Importing the package loads none of it: a name, or a module of the package, is loaded when it is first used.
+_HOMES = {
+    "PROMPT_TEMPLATES": "api",
+    "LanguageModel": "api",
+    "generate": "api",
+    "load": "api",
+    "stream": "api",
+    "write_random_checkpoint": "checkpoint",
+    "Config": "config",
+    "LayerConfig": "config",
+    "compare": "diverge",
+    "first_difference": "diverge",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "generate_tokens": "generation",
+    "STAGES": "observe",
+    "Recorder": "observe",
+    "PRESET_NAMES": "presets",
+    "preset": "presets",
+    "Step": "trace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(f"minidecilm.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and find_spec(f"minidecilm.{name}"):
+        return import_module(f"minidecilm.{name}")
+    raise AttributeError(f"module 'minidecilm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

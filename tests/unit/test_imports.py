@@ -139,3 +139,14 @@ def test_import_loads_nothing_heavy():
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
     assert run_fresh("import sys, sentencepiece; print('sentencepiece' in sys.modules)") == ["True"]
+
+
+def test_names_are_loaded_on_first_use():
+    import minidecilm
+
+    assert sorted(minidecilm._HOMES) == sorted(minidecilm.__all__)
+    assert all(getattr(minidecilm, name) is not None for name in minidecilm.__all__)
+    assert set(minidecilm.__all__) <= set(dir(minidecilm))
+    assert minidecilm.safetensors_file.__name__ == "minidecilm.safetensors_file"
+    with pytest.raises(AttributeError, match="nonsense"):
+        minidecilm.nonsense  # noqa: B018
