@@ -1,0 +1,353 @@
+"""Explicit vectors for Numba kernels: a register of LANES float32 or int32 values, and what is done to it.
+
+LLVM vectorises plain loops, but not well enough where the weights of a model stream through: these functions
+say what a register holds. Most are LLVM's own vector operations, which every CPU has. The integer dot
+products are the CPU's: AVX2, or AVX-512 VNNI. They are the reason that :data:`USABLE` asks for AVX2; the
+kernels of :mod:`.portable` do without this module.
+
+An offset into an array counts its elements from the first one. Nothing is checked: the kernels are called by
+functions that know the sizes. ``float32`` arrays, and ``uint16`` arrays that hold the bits of bfloat16, are
+loaded by the same :func:`load`.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+# Numba's own description of the CPU it compiles for: part of the key under which it caches compiled code, so
+# what follows from it can be a constant of that code.
+FEATURES = frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+VNNI = {"+avx512f", "+avx512bw", "+avx512vnni"} <= FEATURES
+USABLE = {"+avx2", "+fma"} <= FEATURES
+LANES = 16 if VNNI else 8
+
+_FLOAT, _INT, _BYTE, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(16)
+_FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+_BYTES, _SHORTS = ir.VectorType(_BYTE, 4 * LANES), ir.VectorType(_SHORT, 2 * LANES)
+
+
+class Floats(types.Type):
+    """LANES float32 values."""
+
+
+class Ints(types.Type):
+    """LANES int32 values, or 4 * LANES bytes."""
+
+
+FLOATS, INTS = Floats(f"float32x{LANES}"), Ints(f"int32x{LANES}")
+
+
+@register_model(Floats)
+class _FloatsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: types.Type) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+@register_model(Ints)
+class _IntsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: types.Type) -> None:
+        super().__init__(manager, kind, _INTS)
+
+
+def _pointer(context: Any, builder: Any, array: types.Array, value: Any, offset: Any, to: Any) -> Any:
+    """Pointer to what `to` describes, at an element of an array."""
+    data = context.make_array(array)(context, builder, value).data
+    return builder.bitcast(builder.gep(data, [offset]), to.as_pointer())
+
+
+def _constant(value: float, kind: Any = _FLOATS) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, _INT(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
+
+
+def _call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = ()) -> Any:
+    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
+    return builder.call(function, arguments, fastmath=fastmath)
+
+
+def _of_floats(name: str) -> str:
+    return f"llvm.{name}.v{LANES}f32"
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def zeros(typing: Any) -> Any:
+    """All lanes 0.0."""
+    return FLOATS(), lambda context, builder, signature, arguments: _constant(0.0)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def zero_ints(typing: Any) -> Any:
+    """All lanes 0."""
+    return INTS(), lambda context, builder, signature, arguments: _constant(0, _INTS)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typing: Any, array: Any, offset: Any) -> Any:
+    """LANES values from `offset` on, of a float32 array or of a uint16 array of bfloat16 bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if array.dtype == types.float32:
+            pointer = _pointer(context, builder, array, *arguments, _FLOATS)
+            return builder.load(pointer, align=1)
+        halves = ir.VectorType(_SHORT, LANES)
+        bits = builder.load(_pointer(context, builder, array, *arguments, halves), align=1)
+        # bfloat16 is the upper half of a float32.
+        wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
+        return builder.bitcast(wide, _FLOATS)
+
+    if array.dtype in (types.float32, types.uint16):
+        return FLOATS(array, types.intp), generate
+    return None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write the lanes to a float32 array, or an Ints vector to an int32 array."""
+    kind = _FLOATS if value == FLOATS else _INTS
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        where, at, what = arguments
+        builder.store(what, _pointer(context, builder, array, where, at, kind), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def broadcast(typing: Any, array: Any, offset: Any) -> Any:
+    """One float32 of an array in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, array, *arguments, _FLOAT)
+        return _splat(builder, builder.load(pointer, align=4))
+
+    return FLOATS(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(typing: Any, value: Any) -> Any:
+    """One number in all lanes."""
+    return FLOATS(types.float32), lambda context, builder, signature, arguments: _splat(builder, arguments[0])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once."""
+    return FLOATS(FLOATS, FLOATS, FLOATS), lambda context, builder, signature, arguments: _call(
+        builder, _of_floats("fma"), _FLOATS, *arguments
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add(typing: Any, a: Any, b: Any) -> Any:
+    """``a + b``."""
+    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fadd(*arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply(typing: Any, a: Any, b: Any) -> Any:
+    """``a * b``."""
+    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fmul(*arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def larger(typing: Any, a: Any, b: Any) -> Any:
+    """``a`` where it is larger than `b`, else `b`: a NaN in `a` is passed over, one in `b` is kept."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first, second = arguments
+        return builder.select(builder.fcmp_ordered(">", first, second), first, second)
+
+    return FLOATS(FLOATS, FLOATS), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def sum_lanes(typing: Any, a: Any) -> Any:
+    """Sum of all lanes, in an order of LLVM's choice."""
+    return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
+        builder, _of_floats("vector.reduce.fadd"), _FLOAT, _FLOAT(0.0), arguments[0], fastmath=("reassoc",)
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def max_lanes(typing: Any, a: Any) -> Any:
+    """Largest lane; NaN is passed over."""
+    return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
+        builder, _of_floats("vector.reduce.fmax"), _FLOAT, arguments[0]
+    )
+
+
+# exp(x) = 2**n * exp(r) with n = round(x / ln 2): r lies within half of ln 2, where this polynomial (Taylor's,
+# up to r**6) is exact to one unit in the last place. ln 2 is subtracted in two parts, the first of few bits.
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exp(typing: Any, x: Any) -> Any:
+    """``e**x`` for x up to 0; NaN stays NaN, anything below -87 becomes as good as 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        [x] = arguments
+        lowest = _constant(-87.0)
+        x = builder.select(builder.fcmp_ordered("<", x, lowest), lowest, x)
+        n = _call(builder, _of_floats("rint"), _FLOATS, builder.fmul(x, _constant(1.4426950408889634)))
+        r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_HIGH), x)
+        r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_LOW), r)
+        result = _constant(_EXP_TERMS[0])
+        for term in _EXP_TERMS[1:]:
+            result = _call(builder, _of_floats("fma"), _FLOATS, result, r, _constant(term))
+        exponent = builder.add(builder.fptosi(n, _INTS), _constant(127, _INTS))
+        power = builder.bitcast(builder.shl(exponent, _constant(23, _INTS)), _FLOATS)
+        return builder.fmul(result, power)
+
+    return FLOATS(FLOATS), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing: Any, array: Any, offset: Any) -> Any:
+    """Ask for the cache line of an element; any offset will do, also one beyond the array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, array, *arguments, _BYTE)
+        read, keep, data = _INT(0), _INT(3), _INT(1)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_bytes(typing: Any, array: Any, offset: Any) -> Any:
+    """4 * LANES bytes from `offset` on, of an int8 or uint8 array."""
+    return INTS(array, types.intp), lambda context, builder, signature, arguments: builder.load(
+        _pointer(context, builder, array, *arguments, _INTS), align=1
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def broadcast_bytes(typing: Any, array: Any, offset: Any) -> Any:
+    """The same four bytes of an int8 array in every group of four."""
+    return INTS(array, types.intp), lambda context, builder, signature, arguments: _splat(
+        builder, builder.load(_pointer(context, builder, array, *arguments, _INT), align=1)
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat_int(typing: Any, value: Any) -> Any:
+    """One int32 in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _splat(builder, arguments[0])
+
+    return INTS(types.int32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def to_floats(typing: Any, a: Any) -> Any:
+    """Int32 lanes as float32."""
+    return FLOATS(INTS), lambda context, builder, signature, arguments: builder.sitofp(arguments[0], _FLOATS)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def low_nibbles(typing: Any, a: Any) -> Any:
+    """Lower four bits of every byte."""
+    return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
+        arguments[0], _constant(0x0F0F0F0F, _INTS)
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def high_nibbles(typing: Any, a: Any) -> Any:
+    """Upper four bits of every byte."""
+    return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
+        builder.lshr(arguments[0], _constant(4, _INTS)), _constant(0x0F0F0F0F, _INTS)
+    )
+
+
+def _vnni(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
+    """Add four products of an unsigned and a signed byte to every int32 lane."""
+    return _call(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, total, unsigned, signed)
+
+
+def _avx2(builder: Any, name: str, result: Any, a: Any, b: Any) -> Any:
+    return _call(builder, f"llvm.x86.avx2.{name}", result, a, b)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot_int8(typing: Any, total: Any, weights: Any, x: Any, x_absolute: Any) -> Any:
+    """Add to every lane of `total` the dot product of its four int8 weights and four int8 activations.
+
+    Both lie within -127 .. 127. With VNNI a lane of `total` has to begin at :func:`int8_start`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, weights, x, x_absolute = arguments
+        if VNNI:  # takes one side unsigned: 128 is added to the weights here and taken off in int8_start
+            shifted = builder.xor(weights, _constant(0x80808080 - (1 << 32), _INTS))
+            return _vnni(builder, total, shifted, x)
+        # Takes one side unsigned too, and adds pairs in 16 bits: 2 * 127 * 127 fits, 2 * 255 * 127 would not.
+        # So the sign of an activation is given to its weight.
+        weights, x, x_absolute = (builder.bitcast(value, _BYTES) for value in (weights, x, x_absolute))
+        signed = _avx2(builder, "psign.b", _BYTES, weights, x)
+        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, x_absolute, signed)
+        quads = _avx2(builder, "pmadd.wd", _INTS, pairs, _constant(1, _SHORTS))
+        return builder.add(total, quads)
+
+    return INTS(INTS, INTS, INTS, INTS), generate
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def int8_start(x_sum):  # type: ignore[no-untyped-def]
+    """Where a sum of :func:`dot_int8` begins, given the sum of all its activations (int32)."""
+    if VNNI:
+        return splat_int(-128 * x_sum)
+    return zero_ints()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot_uint4(typing: Any, total: Any, weights: Any, x: Any) -> Any:
+    """Add to `total` the dot products of weights within 0 .. 15 and int8 activations.
+
+    At most :data:`UINT4_DOTS` times from zeros on; then :func:`sum_uint4` gives the int32 lanes.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, weights, x = arguments
+        if VNNI:
+            return _vnni(builder, total, weights, x)
+        weights, x, total = (
+            builder.bitcast(value, kind)
+            for value, kind in ((weights, _BYTES), (x, _BYTES), (total, _SHORTS))
+        )
+        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, weights, x)
+        return builder.bitcast(builder.add(total, pairs), _INTS)
+
+    return INTS(INTS, INTS, INTS), generate
+
+
+#: In 16 bits, sums of pairs have room for this many: 8 * 2 * 15 * 127 < 2**15.
+UINT4_DOTS = 8
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def sum_uint4(typing: Any, total: Any, part: Any) -> Any:
+    """Add what :func:`dot_uint4` has gathered in `part` to the int32 lanes of `total`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, part = arguments
+        if not VNNI:
+            part = builder.bitcast(part, _SHORTS)
+            part = _avx2(builder, "pmadd.wd", _INTS, part, _constant(1, _SHORTS))
+        return builder.add(total, part)
+
+    return INTS(INTS, INTS), generate
