@@ -68,6 +68,22 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
 
 
+def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: Any) -> Any:
+    """LANES elements as float32, whatever they are stored as."""
+    if array.dtype == types.float32:
+        return builder.load(_pointer(context, builder, array, value, offset, _FLOATS), align=1)
+    halves = ir.VectorType(_SHORT, LANES)
+    bits = builder.load(_pointer(context, builder, array, value, offset, halves), align=1)
+    # bfloat16 is the upper half of a float32.
+    wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
+    return builder.bitcast(wide, _FLOATS)
+
+
+def _lanes(numbers: list[int]) -> Any:
+    """Lanes to take, for a shuffle of two vectors."""
+    return ir.Constant(ir.VectorType(_INT, len(numbers)), numbers)
+
+
 def _call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = ()) -> Any:
     function_type = ir.FunctionType(result, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, function_type, name)
@@ -95,17 +111,25 @@ def load(typing: Any, array: Any, offset: Any) -> Any:
     """LANES values from `offset` on, of a float32 array or of a uint16 array of bfloat16 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if array.dtype == types.float32:
-            pointer = _pointer(context, builder, array, *arguments, _FLOATS)
-            return builder.load(pointer, align=1)
-        halves = ir.VectorType(_SHORT, LANES)
-        bits = builder.load(_pointer(context, builder, array, *arguments, halves), align=1)
-        # bfloat16 is the upper half of a float32.
-        wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
-        return builder.bitcast(wide, _FLOATS)
+        return _load(context, builder, array, *arguments)
 
     if array.dtype in (types.float32, types.uint16):
         return FLOATS(array, types.intp), generate
+    return None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def value(typing: Any, array: Any, offset: Any) -> Any:
+    """One element as float32, of the arrays that :func:`load` takes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if array.dtype == types.float32:
+            return builder.load(_pointer(context, builder, array, *arguments, _FLOAT))
+        bits = builder.zext(builder.load(_pointer(context, builder, array, *arguments, _SHORT)), _INT)
+        return builder.bitcast(builder.shl(bits, _INT(16)), _FLOAT)
+
+    if array.dtype in (types.float32, types.uint16):
+        return types.float32(array, types.intp), generate
     return None
 
 
@@ -120,6 +144,34 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, to_step: Any) -> Any:
+    """Copy a block of LANES by LANES elements transposed; its rows lie `step` and `to_step` apart."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        origin, at, step, goal, to, to_step = arguments
+        rows = []
+        for i in range(LANES):
+            offset = builder.add(at, builder.mul(step, ir.Constant(step.type, i)))
+            rows.append(_load(context, builder, source, origin, offset))
+        distance = 1
+        while distance < LANES:  # swap the off-diagonal quarters of every square of twice the distance
+            for i in range(LANES):
+                if not i & distance:
+                    a, b = rows[i], rows[i + distance]
+                    upper = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
+                    lower = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
+                    rows[i] = builder.shuffle_vector(a, b, _lanes(upper))
+                    rows[i + distance] = builder.shuffle_vector(a, b, _lanes(lower))
+            distance *= 2
+        for i, row in enumerate(rows):
+            offset = builder.add(to, builder.mul(to_step, ir.Constant(step.type, i)))
+            builder.store(row, _pointer(context, builder, target, goal, offset, _FLOATS), align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -176,6 +228,32 @@ def sum_lanes(typing: Any, a: Any) -> Any:
     return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
         builder, _of_floats("vector.reduce.fadd"), _FLOAT, _FLOAT(0.0), arguments[0], fastmath=("reassoc",)
     )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_sums(typing: Any, array: Any, offset: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Write the sums of the lanes of four vectors next to each other: fewer steps than four sums."""
+
+    def add_neighbours(builder: Any, a: Any, b: Any) -> Any:
+        """Of every four lanes: a0 + a1, a2 + a3, b0 + b1, b2 + b3."""
+        fours = range(0, LANES, 4)
+        first = _lanes([lane for i in fours for lane in (i, i + 2, LANES + i, LANES + i + 2)])
+        second = _lanes([lane for i in fours for lane in (i + 1, i + 3, LANES + i + 1, LANES + i + 3)])
+        return builder.fadd(builder.shuffle_vector(a, b, first), builder.shuffle_vector(a, b, second))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        where, at, a, b, c, d = arguments
+        total = add_neighbours(builder, add_neighbours(builder, a, b), add_neighbours(builder, c, d))
+        while total.type.count > 4:
+            half = total.type.count // 2
+            low, high = _lanes(list(range(half))), _lanes(list(range(half, 2 * half)))
+            total = builder.fadd(
+                builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high)
+            )
+        builder.store(total, _pointer(context, builder, array, where, at, total.type), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, FLOATS, FLOATS, FLOATS, FLOATS), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
