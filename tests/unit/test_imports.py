@@ -12,7 +12,7 @@ PACKAGE = ROOT / "minidecilm"
 
 # Rooms from the bottom up: a module imports from lower rows, and from its own row where that row allows it.
 ROWS = [
-    {"errors", "files", "strict_json", "progress"},
+    {"errors", "files", "strict_json", "progress", "machine"},
     {"config"},
     {"presets"},
     {"ops", "packed", "costs"},
@@ -26,12 +26,13 @@ ROWS = [
         "checkpoint",
         "checkpoint_writer",
         "quantize",
+        "random_weights",
         "tokenizer",
         "backends",
     },
     {"model"},
     {"generation"},
-    {"api", "diverge"},
+    {"api", "bench", "diverge"},
     {"__init__"},
     {"cli"},
     {"__main__"},
@@ -40,7 +41,11 @@ ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
 # Each heavy package is imported in exactly one file, and only when used.
 ONE_FILE = {"sentencepiece": "tokenizer", "tqdm": "progress", "huggingface_hub": "api"}
-NEVER = {"torch", "transformers", "numba", "cupy", "matplotlib", "pickle"}
+NEVER = {"torch", "transformers", "cupy", "matplotlib", "pickle"}
+
+# Numba compiles what stands at the top of a file, so here a folder is loaded only when used.
+NUMBA = {"numba", "llvmlite"}
+NUMBA_FOLDER = "minidecilm.backends.numba_backend"
 
 
 def modules():
@@ -73,8 +78,11 @@ def imports(path):
 def violations(path, found):
     """List what a module must not import."""
     here = room(path)
+    in_numba_folder = "numba_backend" in path.parts
     for name, at_top in found:
         package, *rest = name.split(".")
+        if name.startswith(NUMBA_FOLDER) and at_top and not in_numba_folder:
+            yield f"{here} imports {name}: only inside a function"
         if package == "minidecilm":
             there = rest[0] if rest else "__init__"
             if there == here:
@@ -83,6 +91,8 @@ def violations(path, found):
                 yield f"{here} imports {there}, which stands above it"
             if "backends" in (here, there) and ROW[here] < ROW["model"] and there not in ("ops", "packed"):
                 yield f"{here} imports {there}: backends stand alone on ops and packed"
+        elif package in NUMBA and not in_numba_folder:
+            yield f"{here} imports {package}: only backends/numba_backend may"
         elif package in NEVER:
             yield f"{here} imports {package}"
         elif package in ONE_FILE and (at_top or here != ONE_FILE[package]):
@@ -103,6 +113,8 @@ def test_import_rules(path):
         ("cli.py", ("sentencepiece", False)),
         ("tokenizer.py", ("sentencepiece", True)),
         ("backends/numpy_backend.py", ("minidecilm.cache", True)),
+        ("backends/numpy_backend.py", ("numba", False)),
+        ("bench.py", ("minidecilm.backends.numba_backend", True)),
     ],
 )
 def test_import_rules_can_fail(module, found):
