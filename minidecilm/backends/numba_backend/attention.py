@@ -1,0 +1,314 @@
+"""Attention with explicit vectors: as :mod:`.portable_attention`, its products in registers.
+
+A matrix product is cut into tiles of 4 rows by 2 vectors, which stay in registers while they are added up.
+Keys have to be transposed for it. Where few queries share a key that costs more than it brings: they take
+keys and values as the cache holds them, and scores are dot products.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from minidecilm.backends.numba_backend.portable_attention import (
+    KEYS,
+    attend_in_tasks,
+    split_task,
+    task_at,
+)
+from minidecilm.backends.numba_backend.vectors import (
+    LANES,
+    add,
+    broadcast,
+    exp,
+    fma,
+    larger,
+    load,
+    max_lanes,
+    multiply,
+    prefetch,
+    splat,
+    store,
+    store_sums,
+    sum_lanes,
+    transpose,
+    value,
+    zeros,
+)
+from minidecilm.ops import Array
+
+ROWS, WIDTH = 4, 2 * LANES  # of a tile
+GROUP = 32  # queries whose scores are held at a time
+FEW = 16  # at most so many queries take keys and values as they lie
+
+
+def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
+    """Mix values by :func:`minidecilm.ops.attention_weights`, keys and values read in place.
+
+    Parameters
+    ----------
+    q : (B, H, T, D) float32 array
+    k, v : (B, K, S, D) float32 or bfloat16 arrays
+        H must be a multiple of K. The D elements of a token must lie next to each other.
+    visible : (B, T, S) bool array
+        Whether query t may see key s.
+
+    Returns
+    -------
+    (B, H, T, D) float32 array
+        Zeros for a query that sees nothing.
+    """
+    return attend_in_tasks(_attend, q, k, v, visible, wide=np.float32)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixed, peaks, totals):
+    for worker in prange(workers):
+        _work(
+            np.int64(worker),
+            workers,
+            q,
+            k,
+            k_steps,
+            v,
+            v_steps,
+            K,
+            visible,
+            ranges,
+            blocks,
+            mixed,
+            peaks,
+            totals,
+        )
+
+
+@njit(cache=True)
+def _round_up(count, unit):
+    return -(-count // unit) * unit
+
+
+@njit(cache=True)
+def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
+    """Do every task of one worker."""
+    chunks, B, T, H, D = mixed.shape
+    S, G = visible.shape[2], H // K
+    Dp = _round_up(D, WIDTH)
+    most = _round_up(-(-T // blocks) * G, ROWS)  # queries of a task
+    few = most <= FEW and D % WIDTH == 0
+    queries, mix = np.zeros((most, Dp), np.float32), np.empty((most, Dp), np.float32)
+    peak, total = np.empty(most, np.float32), np.empty(most, np.float32)
+    scores = np.zeros((GROUP, KEYS), np.float32)
+    packed = 0 if few else KEYS * Dp
+    keys, values = np.empty(packed, np.float32), np.zeros(packed, np.float32)
+
+    tasks = B * K * blocks * chunks
+    for number in range(-(-tasks // workers)):
+        task = task_at(number, worker, workers)
+        if task >= tasks:
+            continue
+        b, head, chunk, t_first, t_end, s_first, s_end = split_task(task, K, blocks, chunks, ranges, S)
+        k_at, v_at = b * k_steps[0] + head * k_steps[1], b * v_steps[0] + head * v_steps[1]
+        rows = (t_end - t_first) * G
+        _gather(q, b, t_first, rows, head * G, G, queries)
+        mix[:], peak[:], total[:] = 0, -np.inf, 0
+        for s in range(s_first, s_end, KEYS):
+            count = min(KEYS, s_end - s)
+            k_block, v_block = k_at + s * k_steps[2], v_at + s * v_steps[2]
+            if not few:
+                _pack_keys(k, k_block, k_steps[2], count, D, keys)
+                _pack_values(v, v_block, v_steps[2], count, D, values)
+            for row in range(0, rows, GROUP):
+                group = min(GROUP, _round_up(rows - row, ROWS))
+                # keys that any query of the group sees, counted from s
+                first, end = S, 0
+                for t in range(t_first + row // G, min(t_first + (row + group - 1) // G + 1, t_end)):
+                    first, end = min(first, ranges[b, t, 0]), max(end, ranges[b, t, 1])
+                first, end = max(first - s, 0) // WIDTH * WIDTH, min(end - s, count)
+                if first >= end:
+                    continue
+                if few:
+                    _dot_keys(
+                        queries, group, k, k_block, k_steps[2], first, end, scores, v, v_block, v_steps[2]
+                    )
+                else:
+                    _multiply_keys(queries, row, group, keys, D, first, end, scores)
+                for r in range(row, min(row + group, rows)):
+                    t = t_first + r // G
+                    _hide(scores, r - row, first, end, s, ranges[b, t], visible[b, t])
+                    _soften(scores, r - row, first, end, peak, total, mix, r)
+                if few:
+                    _mix(scores, group, first, end, v, v_block, v_steps[2], WIDTH, mix, row)
+                else:
+                    _mix(scores, group, first, end, values, 0, WIDTH, KEYS * WIDTH, mix, row)
+        for r in range(rows):
+            t, h = t_first + r // G, head * G + r % G
+            if peak[r] == -np.inf:
+                total[r] *= 0  # unless it is NaN
+            peaks[chunk, b, t, h], totals[chunk, b, t, h] = peak[r], total[r]
+            for d in range(D):
+                mixed[chunk, b, t, h, d] = mix[r, d] / total[r] if total[r] != 0 else 0
+
+
+@njit(cache=True)
+def _gather(q, b, t_first, rows, h_first, G, queries):
+    """Lay the scaled queries of a task (rows, D) below each other, those of one position together."""
+    D = q.shape[3]
+    scale = np.float32(1 / math.sqrt(D))
+    for r in range(rows):
+        for d in range(D):
+            queries[r, d] = q[b, t_first + r // G, h_first + r % G, d] * scale
+
+
+@njit(cache=True)
+def _pack_keys(k, at, step, count, D, keys):
+    """Lay keys side by side in panels of WIDTH: (count, D) -> (panels, D, WIDTH)."""
+    for i in range(0, count, LANES):
+        to = i // WIDTH * WIDTH * D + i % WIDTH
+        whole = D // LANES * LANES if i + LANES <= count else 0
+        for d in range(0, whole, LANES):
+            transpose(k, at + i * step + d, step, keys, to + d * WIDTH, WIDTH)
+        for j in range(min(LANES, count - i)):
+            for d in range(whole, D):
+                keys[to + d * WIDTH + j] = value(k, at + (i + j) * step + d)
+
+
+@njit(cache=True)
+def _pack_values(v, at, step, count, D, values):
+    """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
+    for i in range(count):
+        for d in range(0, D - LANES + 1, LANES):
+            store(values, d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH, load(v, at + i * step + d))
+        for d in range(D // LANES * LANES, D):
+            values[d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH] = value(v, at + i * step + d)
+
+
+@njit(cache=True)
+def _multiply_keys(queries, row, group, keys, D, first, end, scores):
+    """Scores of a group of queries, from packed keys."""
+    Dp = queries.shape[1]
+    for i in range(first, end, WIDTH):
+        for r in range(0, group, ROWS):
+            for j in range(r, r + ROWS):
+                store(scores, j * KEYS + i, zeros())
+                store(scores, j * KEYS + i + LANES, zeros())
+            _add_tile(queries, (row + r) * Dp, Dp, keys, i * D, WIDTH, D, scores, r * KEYS + i, KEYS)
+
+
+@njit(cache=True)
+def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
+    """Add a product of matrices, (ROWS, depth) and (depth, WIDTH), to a tile of a third."""
+    a1, a2, a3 = a_at + a_step, a_at + 2 * a_step, a_at + 3 * a_step
+    c1, c2, c3 = c_at + c_step, c_at + 2 * c_step, c_at + 3 * c_step
+    left0, right0 = load(c, c_at), load(c, c_at + LANES)
+    left1, right1 = load(c, c1), load(c, c1 + LANES)
+    left2, right2 = load(c, c2), load(c, c2 + LANES)
+    left3, right3 = load(c, c3), load(c, c3 + LANES)
+    for i in range(depth):
+        left, right = load(b, b_at + i * b_step), load(b, b_at + i * b_step + LANES)
+        x = broadcast(a, a_at + i)
+        left0, right0 = fma(x, left, left0), fma(x, right, right0)
+        x = broadcast(a, a1 + i)
+        left1, right1 = fma(x, left, left1), fma(x, right, right1)
+        x = broadcast(a, a2 + i)
+        left2, right2 = fma(x, left, left2), fma(x, right, right2)
+        x = broadcast(a, a3 + i)
+        left3, right3 = fma(x, left, left3), fma(x, right, right3)
+    store(c, c_at, left0)
+    store(c, c_at + LANES, right0)
+    store(c, c1, left1)
+    store(c, c1 + LANES, right1)
+    store(c, c2, left2)
+    store(c, c2 + LANES, right2)
+    store(c, c3, left3)
+    store(c, c3 + LANES, right3)
+
+
+@njit(cache=True)
+def _dot_keys(queries, group, k, at, step, first, end, scores, v, v_at, v_step):
+    """Scores of a group of queries, from keys as they lie; meanwhile their values are fetched."""
+    D = queries.shape[1]
+    for i in range(first, end, 4):
+        k0, k1 = at + i * step, at + min(i + 1, end - 1) * step
+        k2, k3 = at + min(i + 2, end - 1) * step, at + min(i + 3, end - 1) * step
+        for d in range(0, 4 * v_step, 16):
+            prefetch(v, v_at + i * v_step + d)
+        for r in range(0, group, 2):
+            _dot_tile(queries, r * D, D, k, k0, k1, k2, k3, scores, r * KEYS + i)
+
+
+@njit(cache=True)
+def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to):
+    """Scores of 2 queries and 4 keys."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros()
+    for d in range(0, D, LANES):
+        a, b = load(q, at + d), load(q, at + D + d)
+        key = load(k, k0 + d)
+        a0, b0 = fma(a, key, a0), fma(b, key, b0)
+        key = load(k, k1 + d)
+        a1, b1 = fma(a, key, a1), fma(b, key, b1)
+        key = load(k, k2 + d)
+        a2, b2 = fma(a, key, a2), fma(b, key, b2)
+        key = load(k, k3 + d)
+        a3, b3 = fma(a, key, a3), fma(b, key, b3)
+    store_sums(scores, to, a0, a1, a2, a3)
+    store_sums(scores, to + KEYS, b0, b1, b2, b3)
+
+
+@njit(cache=True)
+def _hide(scores, r, first, end, s, span, visible):
+    """Make the scores of keys that query r of a group does not see -inf; key i of the block is s + i."""
+    padded = _round_up(end, LANES)
+    row_first, row_end, holes = span[0] - s, span[1] - s, span[2]
+    for i in range(first, min(row_first, padded)):
+        scores[r, i] = -np.inf
+    for i in range(max(min(row_end, end), first), padded):
+        scores[r, i] = -np.inf
+    if holes:
+        for i in range(first, end):
+            if not visible[s + i]:
+                scores[r, i] = -np.inf
+
+
+@njit(cache=True)
+def _soften(scores, r, first, end, peak, total, mix, query):
+    """Turn the scores of query r of a group into weights, relative to the peak of all scores so far."""
+    start, stop = r * KEYS + first, r * KEYS + end
+    tops = splat(peak[query])
+    for i in range(start, stop, LANES):
+        tops = larger(load(scores, i), tops)  # a NaN is passed over here, and reaches the total through exp
+    top = max_lanes(tops)
+    base = top if top > -np.inf else np.float32(0)
+    shift, sums = splat(-base), zeros()
+    for i in range(start, stop, LANES):
+        weights = exp(add(load(scores, i), shift))
+        store(scores, i, weights)
+        sums = add(sums, weights)
+    shrink = np.float32(math.exp(peak[query] - base))
+    peak[query] = top
+    total[query] = total[query] * shrink + sum_lanes(sums)
+    if shrink != 1:
+        factor = splat(shrink)
+        width = mix.shape[1]
+        for d in range(query * width, (query + 1) * width, LANES):
+            store(mix, d, multiply(load(mix, d), factor))
+
+
+@njit(cache=True)
+def _mix(scores, group, first, end, values, at, step, panel_step, mix, row):
+    """Add values, weighted by the scores of a group of queries, to their mixtures."""
+    width = mix.shape[1]
+    for d in range(0, width, WIDTH):
+        here = at + first * step + d // WIDTH * panel_step
+        for r in range(0, group, ROWS):
+            _add_tile(
+                scores,
+                r * KEYS + first,
+                KEYS,
+                values,
+                here,
+                step,
+                end - first,
+                mix,
+                (row + r) * width + d,
+                width,
+            )

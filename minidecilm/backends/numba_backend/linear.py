@@ -1,0 +1,314 @@
+"""Matrix products of the Numba backend with explicit vectors: ``y = x @ weight.T`` for weights as stored.
+
+Three cases, by the number of tokens N. One token: every weight is used once, so the memory sets the speed,
+and all there is to do is to keep it busy. A few tokens: the same, but each weight that arrives is used for
+all of them. Many tokens: arithmetic sets the speed; weights are widened once, 16 rows side by side, and used
+for several tokens at a time.
+
+Packed weights (int8 and int4, see :mod:`minidecilm.packed`) meet activations that are rounded to int8, with
+one scale per token and group of columns: products of integers are what CPUs multiply fastest.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from minidecilm.backends.numba_backend import tiles, vectors
+from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.ops import Array
+
+#: From this many tokens on, widening the weights once, in a new order, pays.
+MANY_TOKENS = 24
+
+_PANEL = tiles.PANEL
+_BLOCK = 2 * LANES  # columns that a tile takes in one step
+_FEW_FLOATS = 1 << 15  # activations of the columns taken together: they stay in the second-level cache
+_MANY_COLUMNS = 512  # of one block: its widened weights stay there too
+_OUTER_TOKENS = 6 if LANES == 8 else 12  # fill the registers, together with the weights they meet
+_AHEAD = 8192  # bytes of packed weights that are asked for early
+
+_dot_4x2, _dot_4x1, _dot_1x1 = tiles.dot_tile(4, 2), tiles.dot_tile(4, 1), tiles.dot_tile(1, 1)
+_dot_4x2_again = tiles.dot_tile(4, 2, prefetching=False)
+_transpose = tiles.transpose_tile()
+_outer = tiles.outer_tile(_OUTER_TOKENS, tiles.PARTS)
+_int8_1, _int8_4, _int4_1, _int4_4 = (
+    make(tokens) for make in (tiles.int8_tile, tiles.int4_tile) for tokens in (1, 4)
+)
+
+
+def linear_stored(x: Array, weight: Array) -> Array:
+    """Multiply float32 activations with a bfloat16 or float32 matrix as it lies in the file.
+
+    Parameters
+    ----------
+    x : (N, in) float32 array
+        C-contiguous.
+    weight : (out, in) float32 array, or uint16 array of bfloat16 bits
+        C-contiguous.
+
+    Returns
+    -------
+    (N, out) float32 array
+    """
+    y = np.zeros((len(x), len(weight)), np.float32)
+    if len(x) < MANY_TOKENS:
+        _few_tokens(weight, x, y, get_num_threads())
+    else:
+        _many_tokens(weight, x, y, get_num_threads())
+    return y
+
+
+def linear_packed(x: Array, weight: Any) -> Array:
+    """Multiply float32 activations, rounded to int8, with packed int8 or int4 weights.
+
+    Parameters
+    ----------
+    x : (N, in) float32 array
+        C-contiguous. Every group of columns of every token is rounded with a scale of its own.
+    weight : PackedWeight
+        (out, in).
+
+    Returns
+    -------
+    (N, out) float32 array
+    """
+    y = np.empty((len(x), weight.shape[0]), np.float32)
+    scales = weight.scales.view(np.uint16)
+    _packed(weight.codes, scales, weight.group, weight.bits, x, y, get_num_threads())
+    return y
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def share_of(thread, threads, count, step):  # type: ignore[no-untyped-def]
+    """First and last + 1 of the items of one thread, in whole steps: (start, stop)."""
+    steps = (count + step - 1) // step
+    start = steps * thread // threads * step
+    return start, min(steps * (thread + 1) // threads * step, count)
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _few_tokens(weight, x, y, threads):  # type: ignore[no-untyped-def]
+    ordered = _in_order_of_loads(x, weight)
+    for thread in prange(threads):
+        start, stop = share_of(thread, threads, len(weight), 4)
+        _few_tokens_rows(weight, ordered, y, start, stop)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _in_order_of_loads(x, weight):  # type: ignore[no-untyped-def]
+    """Lay activations as the tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
+    tokens, columns = x.shape
+    ordered = np.zeros((tokens, (columns + _BLOCK - 1) // _BLOCK * _BLOCK), np.float32)
+    for token in range(tokens):
+        for column in range(columns):
+            to = column
+            if weight.itemsize == 2:
+                to = column // _BLOCK * _BLOCK + column % 2 * LANES + column % _BLOCK // 2
+            ordered[token, to] = x[token, column]
+    return ordered
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _few_tokens_rows(weight, x, y, start, stop):  # type: ignore[no-untyped-def]
+    """Write y[:, start:stop]: four rows at a time, the next four asked for early."""
+    tokens, stride = x.shape
+    rows, columns = y.shape[1], weight.shape[1]
+    whole = columns - columns % _BLOCK
+    width = max(_BLOCK * 8, _FEW_FLOATS // tokens // _BLOCK * _BLOCK)
+    for first in range(0, whole, width):
+        count = min(width, whole - first)
+        for row in range(start, stop - 3, 4):
+            w, ahead = row * columns + first, 4 * columns
+            for token in range(0, tokens, 2):
+                at, to = token * stride + first, token * rows + row
+                if token == tokens - 1:
+                    _dot_4x1(weight, w, columns, x, at, 0, y, to, 0, count, ahead)
+                elif token == 0:
+                    _dot_4x2(weight, w, columns, x, at, stride, y, to, rows, count, ahead)
+                else:
+                    _dot_4x2_again(weight, w, columns, x, at, stride, y, to, rows, count, ahead)
+        for row in range(stop - (stop - start) % 4, stop):
+            for token in range(tokens):
+                at, to = token * stride + first, token * rows + row
+                _dot_1x1(weight, row * columns + first, 0, x, at, 0, y, to, 0, count, columns)
+    _add_last_columns(weight, x, y, start, stop)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _add_last_columns(weight, x, y, start, stop):  # type: ignore[no-untyped-def]
+    """Add the columns that fill no block, by way of one that is filled up with zeros."""
+    columns = weight.shape[1]
+    rest = columns % _BLOCK
+    if rest == 0:
+        return
+    last = np.zeros((1, _BLOCK), weight.dtype)
+    for row in range(start, stop):
+        last[0, :rest] = weight[row, columns - rest :]
+        for token in range(len(x)):
+            at, to = token * x.shape[1] + columns - rest, token * y.shape[1] + row
+            _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _many_tokens(weight, x, y, threads):  # type: ignore[no-untyped-def]
+    blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
+    columns = x.shape[1]
+    # Activations in the order of use: (block of tokens, column, token); zeros beyond the last token.
+    arranged = np.zeros((blocks, columns, _OUTER_TOKENS), np.float32)
+    for block in prange(blocks):
+        for token in range(block * _OUTER_TOKENS, min((block + 1) * _OUTER_TOKENS, len(x))):
+            for column in range(columns):
+                arranged[block, column, token - block * _OUTER_TOKENS] = x[token, column]
+    for thread in prange(threads):
+        start, stop = share_of(thread, threads, len(weight), _PANEL)
+        _many_tokens_rows(weight, arranged, y, start, stop)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _many_tokens_rows(weight, arranged, y, start, stop):  # type: ignore[no-untyped-def]
+    """Write y[:, start:stop], 16 rows at a time."""
+    blocks, columns = arranged.shape[:2]
+    tokens = len(y)
+    widened = np.zeros((_MANY_COLUMNS, _PANEL), np.float32)
+    sums = np.empty((blocks, _OUTER_TOKENS, _PANEL), np.float32)
+    for row in range(start, stop, _PANEL):
+        count = min(_PANEL, stop - row)
+        sums[:] = 0
+        for first in range(0, columns, _MANY_COLUMNS):
+            width = min(_MANY_COLUMNS, columns - first)
+            _widen(weight, row, count, first, width, widened)
+            for block in range(blocks):
+                x_at = (block * columns + first) * _OUTER_TOKENS
+                _outer(widened, 0, arranged, x_at, sums, block * _OUTER_TOKENS * _PANEL, width)
+        for token in range(tokens):
+            for i in range(count):
+                y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _widen(weight, row, count, first, width, widened):  # type: ignore[no-untyped-def]
+    """Lay `count` rows of some columns side by side as float32: widened[column, row]."""
+    columns = weight.shape[1]
+    whole = (width - width % LANES) if count == _PANEL else 0
+    for column in range(0, whole, LANES):
+        for part in range(0, _PANEL, LANES):
+            source = (row + part) * columns + first + column
+            _transpose(weight, source, columns, widened, column * _PANEL + part, _PANEL)
+    # What fills no square of LANES x LANES goes by way of one that is filled up with zeros.
+    square = np.zeros((LANES, LANES), weight.dtype)
+    for column in range(whole, width, LANES):
+        for part in range(0, _PANEL, LANES):
+            square[:] = 0
+            for i in range(min(LANES, count - part)):
+                for j in range(min(LANES, width - column)):
+                    square[i, j] = weight[row + part + i, first + column + j]
+            _transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _packed(codes, scales, group, bits, x, y, threads):  # type: ignore[no-untyped-def]
+    tokens, groups = len(x), scales.shape[1]
+    x_codes = np.zeros((tokens, groups * group), np.int8)
+    x_absolute = np.zeros((tokens, groups * group), np.int8)
+    x_scales = np.empty((tokens, groups), np.float32)
+    x_sums = np.empty((tokens, groups), np.int32)
+    for token in prange(tokens):
+        _round_token(x, token, group, x_codes, x_absolute, x_scales, x_sums)
+    for thread in prange(threads):
+        start, stop = share_of(thread, threads, len(codes), 1)
+        if bits == 8:
+            _int8_panels(codes, scales, group, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
+        else:
+            _int4_panels(codes, scales, group, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _round_token(x, token, group, codes, absolute, scales, sums):  # type: ignore[no-untyped-def]
+    """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
+    columns = x.shape[1]
+    padded = np.zeros(codes.shape[1], np.float32)
+    padded[:columns] = x[token]
+    for g in range(scales.shape[1]):
+        largest = wrong = vectors.zeros()
+        for i in range(g * group, (g + 1) * group, LANES):
+            values = vectors.load(padded, i)
+            largest = vectors.larger(vectors.absolute(values), largest)
+            # Zero, unless a value is NaN or infinite: then NaN, which is to reach the result.
+            wrong = vectors.fma(values, vectors.zeros(), wrong)
+        peak = vectors.max_lanes(largest)
+        inverse = np.float32(127) / peak if peak > 0 else np.float32(0)
+        total = vectors.zeros()
+        for i in range(g * group, (g + 1) * group, LANES):
+            code = vectors.nearest(vectors.multiply(vectors.load(padded, i), vectors.splat(inverse)))
+            vectors.store_int8(codes, token * codes.shape[1] + i, code)
+            vectors.store_int8(absolute, token * codes.shape[1] + i, vectors.absolute(code))
+            total = vectors.add(total, code)
+        scales[token, g] = peak / np.float32(127) + vectors.sum_lanes(wrong)
+        sums[token, g] = np.int32(vectors.sum_lanes(total))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):  # type: ignore[no-untyped-def]
+    """Write the rows of these panels: four tokens at a time, the rest one by one."""
+    (tokens, stride), groups = x.shape, scales.shape[1]
+    rows, chunks = y.shape[1], codes.shape[1]
+    sums = np.empty((4, _PANEL), np.float32)
+    for panel in range(start, stop):
+        token = 0
+        while token < tokens:
+            count = 4 if token + 4 <= tokens else 1
+            ahead = _AHEAD if token == 0 else 0
+            sums[:] = 0
+            for g in range(groups):
+                first = g * group // 4
+                width = min(group // 4, chunks - first)
+                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
+                x_at, g_at = token * stride + g * group, token * groups + g
+                if count == 4:
+                    _int8_4(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
+                else:
+                    _int8_1(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
+            for i in range(count):
+                for row in range(min(_PANEL, rows - panel * _PANEL)):
+                    y[token + i, panel * _PANEL + row] = sums[i, row]
+            token += count
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _int4_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):  # type: ignore[no-untyped-def]
+    """Write the rows of these panels: four tokens at a time, the rest one by one."""
+    (tokens, stride), groups = x.shape, scales.shape[1]
+    rows, chunks = y.shape[1], codes.shape[1]
+    sums = np.empty((4, _PANEL), np.float32)
+    for panel in range(start, stop):
+        token = 0
+        while token < tokens:
+            count = 4 if token + 4 <= tokens else 1
+            ahead = _AHEAD if token == 0 else 0
+            sums[:] = 0
+            for g in range(groups):
+                first = g * group // 8
+                width = min(group // 8, chunks - first)
+                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
+                x_at, g_at = token * stride + g * group, token * groups + g
+                if count == 4:
+                    _int4_4(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
+                else:
+                    _int4_1(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
+            for i in range(count):
+                for row in range(min(_PANEL, rows - panel * _PANEL)):
+                    y[token + i, panel * _PANEL + row] = sums[i, row]
+            token += count

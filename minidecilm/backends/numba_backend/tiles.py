@@ -1,0 +1,285 @@
+"""Register tiles: the innermost loops of matrix products, with all their sums held in registers.
+
+How many sums fit depends on the CPU's registers, so the tiles are made here for any size, by writing LLVM
+code in a Python loop: a tile of 3 weight rows x 4 tokens is the same few lines as one of 4 x 1. Each function
+``..._tile`` makes one; the kernels of :mod:`.linear` call them. As in :mod:`.vectors`, offsets count elements
+and nothing is checked.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minidecilm.backends.numba_backend import vectors
+from minidecilm.backends.numba_backend.vectors import LANES
+
+PANEL = 16  # rows that lie side by side in a packed weight: see minidecilm.packed
+PARTS = PANEL // LANES  # registers that hold a number for each row of a panel
+
+_INDEX = ir.IntType(64)
+
+
+class _Writer:
+    """Writes LLVM code: calls the intrinsics of :mod:`.vectors` and knows the arrays by name."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, names: str, arguments: Any) -> None:
+        self.context, self.builder = context, builder
+        self.types = dict(zip(names.split(), signature.args, strict=True))
+        self.values = dict(zip(names.split(), arguments, strict=True))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def at(self, *terms: Any) -> Any:
+        """Sum of offsets, each a number, a value, or a pair to be multiplied."""
+        total = _INDEX(0)
+        for term in terms:
+            factors = term if isinstance(term, tuple) else (term,)
+            product = _INDEX(1)
+            for factor in factors:
+                product = self.builder.mul(product, _INDEX(factor) if isinstance(factor, int) else factor)
+            total = self.builder.add(total, product)
+        return total
+
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """Call an intrinsic on values (pairs of type and value) and named arrays."""
+        kinds, values = [], []
+        for argument in arguments:
+            if isinstance(argument, str):
+                kinds.append(self.types[argument])
+                values.append(self.values[argument])
+            elif isinstance(argument, _Value):
+                kinds.append(argument.kind)
+                values.append(argument.value)
+            else:
+                kinds.append(types.intp)
+                values.append(argument)
+        signature, generate = function._defn(None, *kinds)
+        return _Value(signature.return_type, generate(self.context, self.builder, signature, values))
+
+    def sums(self, count: int, kind: Any, start: Any = None) -> list["_Sum"]:
+        """Make sums that live in registers; they begin at zero or at `start`."""
+        zero = vectors.zeros if kind == vectors.FLOATS else vectors.zero_ints
+        return [_Sum(self, start or self.call(zero)) for _ in range(count)]
+
+    def loop(self, count: Any, step: int = 1) -> Any:
+        """Run the body for 0, step, 2 * step, ... below `count`; yields (index, number)."""
+        return cgutils.for_range_slice(self.builder, _INDEX(0), count, _INDEX(step), _INDEX)
+
+
+class _Value:
+    def __init__(self, kind: Any, value: Any) -> None:
+        self.kind, self.value = kind, value
+
+
+class _Sum:
+    """A variable. LLVM keeps it in a register where one is free."""
+
+    def __init__(self, writer: _Writer, start: _Value) -> None:
+        self.writer, self.kind = writer, start.kind
+        self.place = cgutils.alloca_once(writer.builder, start.value.type)
+        self.set(start)
+
+    def get(self) -> _Value:
+        return _Value(self.kind, self.writer.builder.load(self.place))
+
+    def set(self, value: _Value) -> None:
+        self.writer.builder.store(value.value, self.place)
+
+
+def _tile(names: str, write: Any) -> Any:
+    """Make an intrinsic without result of a function that writes its code."""
+    count = len(names.split())
+
+    def typed(typing: Any, *arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            [packed] = values
+            values = cgutils.unpack_tuple(builder, packed, count)
+            write(_Writer(context, builder, types.void(*arguments), names, values))
+            return context.get_dummy_value()
+
+        return types.void(types.StarArgTuple(arguments)), generate
+
+    return intrinsic(typed)
+
+
+def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
+    """Make ``tile(weights, w, w_stride, x, x_offset, x_stride, y, y_offset, y_stride, count, ahead)``.
+
+    Adds to y[token, row] the dot product of `rows` weight rows with `tokens` tokens over `count` columns, a
+    multiple of 2 * LANES. Columns lie in lanes, in the order of :func:`vectors.load_first` and ``load_second``,
+    which `x` has to follow. With `prefetching`, the line `ahead` elements further on is asked for.
+    """
+
+    def write(code: _Writer) -> None:
+        sums = code.sums(rows * tokens, vectors.FLOATS)
+        with code.loop(code["count"], 2 * LANES) as (column, _):
+            places = [code.at(code["w"], (row, code["w_stride"]), column) for row in range(rows)]
+            for place in places if prefetching else ():
+                code.call(vectors.prefetch, "weights", code.at(place, code["ahead"]))
+            for half, load in enumerate((vectors.load_first, vectors.load_second)):
+                loaded = [code.call(load, "weights", place) for place in places]
+                for token in range(tokens):
+                    at = code.at(code["x_offset"], (token, code["x_stride"]), column, half * LANES)
+                    x = code.call(vectors.load, "x", at)
+                    for row in range(rows):
+                        total = sums[row * tokens + token]
+                        total.set(code.call(vectors.fma, loaded[row], x, total.get()))
+        y_type = code.types["y"]
+        data = code.context.make_array(y_type)(code.context, code.builder, code["y"]).data
+        for row in range(rows):
+            for token in range(tokens):
+                at = code.at(code["y_offset"], (token, code["y_stride"]), row)
+                place = code.builder.gep(data, [at])
+                total = code.call(vectors.sum_lanes, sums[row * tokens + token].get())
+                code.builder.store(code.builder.fadd(code.builder.load(place), total.value), place)
+
+    return _tile("weights w w_stride x x_offset x_stride y y_offset y_stride count ahead", write)
+
+
+def outer_tile(tokens: int, parts: int) -> Any:
+    """Make ``tile(weights, w, x, x_offset, sums, s, count)``.
+
+    Adds to sums[token, row] the products over `count` columns. Rows lie in lanes: `weights` holds `parts`
+    registers of rows for every column, `x` the `tokens` values of every column side by side.
+    """
+
+    def write(code: _Writer) -> None:
+        places = [code.at(code["s"], i * LANES) for i in range(tokens * parts)]
+        totals = [_Sum(code, code.call(vectors.load, "sums", place)) for place in places]
+        with code.loop(code["count"]) as (column, _):
+            loaded = [
+                code.call(vectors.load, "weights", code.at(code["w"], (column, parts * LANES), part * LANES))
+                for part in range(parts)
+            ]
+            for token in range(tokens):
+                x = code.call(vectors.broadcast, "x", code.at(code["x_offset"], (column, tokens), token))
+                for part in range(parts):
+                    total = totals[token * parts + part]
+                    total.set(code.call(vectors.fma, loaded[part], x, total.get()))
+        for place, total in zip(places, totals, strict=True):
+            code.call(vectors.store, "sums", place, total.get())
+
+    return _tile("weights w x x_offset sums s count", write)
+
+
+def transpose_tile() -> Any:
+    """Make ``tile(source, s, s_stride, target, t, t_stride)``: LANES x LANES values, rows become columns.
+
+    `source` is float32 or bfloat16 bits, `target` float32.
+    """
+
+    def write(code: _Writer) -> None:
+        builder = code.builder
+        rows = [
+            code.call(vectors.load, "source", code.at(code["s"], (row, code["s_stride"]))).value
+            for row in range(LANES)
+        ]
+        # Interleaving row i with row i + LANES / 2, log2(LANES) times, is a transposition.
+        low = [lane // 2 + lane % 2 * LANES for lane in range(LANES)]
+        masks = [
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane + shift for lane in low])
+            for shift in (0, LANES // 2)
+        ]
+        for _ in range(LANES.bit_length() - 1):
+            halves = zip(rows[: LANES // 2], rows[LANES // 2 :], strict=True)
+            rows = [builder.shuffle_vector(a, b, mask) for a, b in halves for mask in masks]
+        for column, row in enumerate(rows):
+            place = code.at(code["t"], (column, code["t_stride"]))
+            code.call(vectors.store, "target", place, _Value(vectors.FLOATS, row))
+
+    return _tile("source s s_stride target t t_stride", write)
+
+
+def _add_group(code: _Writer, totals: list["_Sum"], tokens: int) -> None:
+    """Scale the int32 sums of one group by those of weights and activations; add to sums[token, row]."""
+    for token in range(tokens):
+        x_scale = code.call(
+            vectors.broadcast, "x_scales", code.at(code["g"], (token, code["g_stride"]))
+        )
+        for part in range(PARTS):
+            scale = code.call(vectors.load, "scales", code.at(code["s"], part * LANES))
+            scale = code.call(vectors.multiply, scale, x_scale)
+            place = code.at(token * PANEL + part * LANES)
+            total = code.call(vectors.to_floats, totals[token * PARTS + part].get())
+            total = code.call(vectors.fma, total, scale, code.call(vectors.load, "sums", place))
+            code.call(vectors.store, "sums", place, total)
+
+
+_GROUP_NAMES = "codes c scales s x x_absolute x_offset x_stride x_scales x_sums g g_stride sums chunks ahead"
+
+
+def int8_tile(tokens: int) -> Any:
+    """Make ``tile(codes, c, scales, s, x, ..., sums, chunks, ahead)``: one group of one panel.
+
+    Adds to sums[token, row] the products of 16 rows with `tokens` tokens over the columns of a group, each
+    of `chunks` with 4 columns. `x` holds int8 activations, `x_absolute` the same without their signs;
+    `x_scales` and `x_sums` have one scale and one sum per token and group, this group's at `g`.
+    """
+
+    def write(code: _Writer) -> None:
+        totals = []
+        for token in range(tokens):
+            start = code.call(vectors.int8_start, "x_sums", code.at(code["g"], (token, code["g_stride"])))
+            totals += code.sums(PARTS, vectors.INTS, start)
+        with code.loop(code["chunks"]) as (chunk, _):
+            at = code.at(code["c"], (chunk, 4 * PANEL))
+            code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
+            weights = [
+                code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)
+            ]
+            for token in range(tokens):
+                x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
+                x = code.call(vectors.broadcast_bytes, "x", x_at)
+                x_absolute = code.call(vectors.broadcast_bytes, "x_absolute", x_at)
+                for part in range(PARTS):
+                    total = totals[token * PARTS + part]
+                    total.set(code.call(vectors.dot_int8, total.get(), weights[part], x, x_absolute))
+        _add_group(code, totals, tokens)
+
+    return _tile(_GROUP_NAMES, write)
+
+
+def int4_tile(tokens: int) -> Any:
+    """Make the same tile as :func:`int8_tile` for 4-bit codes, of which a chunk has 8 columns."""
+    together = vectors.UINT4_DOTS // 2
+
+    def write(code: _Writer) -> None:
+        totals = []
+        for token in range(tokens):
+            start = code.call(vectors.uint4_start, "x_sums", code.at(code["g"], (token, code["g_stride"])))
+            totals += code.sums(PARTS, vectors.INTS, start)
+
+        def add_chunks(first: Any, count: int) -> None:
+            gathered = code.sums(tokens * PARTS, vectors.INTS)
+            for number in range(count):
+                chunk = code.at(first, number)
+                at = code.at(code["c"], (chunk, 4 * PANEL))
+                code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
+                pairs = [
+                    code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES))
+                    for part in range(PARTS)
+                ]
+                for half, nibbles in enumerate((vectors.low_nibbles, vectors.high_nibbles)):
+                    weights = [code.call(nibbles, pair) for pair in pairs]
+                    for token in range(tokens):
+                        x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 8), 4 * half)
+                        x = code.call(vectors.broadcast_bytes, "x", x_at)
+                        for part in range(PARTS):
+                            total = gathered[token * PARTS + part]
+                            total.set(code.call(vectors.dot_uint4, total.get(), weights[part], x))
+            for total, part_sum in zip(totals, gathered, strict=True):
+                total.set(code.call(vectors.sum_uint4, total.get(), part_sum.get()))
+
+        builder = code.builder
+        whole = builder.and_(code["chunks"], _INDEX(-together))
+        with code.loop(whole, together) as (first, _):
+            add_chunks(first, together)
+        with code.loop(builder.sub(code["chunks"], whole)) as (rest, _):
+            add_chunks(builder.add(whole, rest), 1)
+        _add_group(code, totals, tokens)
+
+    return _tile(_GROUP_NAMES, write)
