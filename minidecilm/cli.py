@@ -1,4 +1,4 @@
-"""The command line: generate, info, compare. Bad input gives one line on stderr and exit code 2."""
+"""The command line: generate, info, compare, bench. Bad input gives one line on stderr and exit code 2."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm import backends, costs, diverge, rope
+from minidecilm import backends, bench, costs, diverge, rope
 from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, load
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
@@ -136,7 +136,36 @@ def _build_parser() -> argparse.ArgumentParser:
         help="largest relative difference (default: 1e-3)",
     )
     compare.add_argument("--json", action="store_true", help="print JSON")
+
+    measure = _add_command(
+        commands,
+        "bench",
+        "tokens per second, beside what this machine allows",
+        "minidecilm bench --config decilm-6b --random --weights int4 --batch 1,8",
+    )
+    measure.set_defaults(run=_bench)
+    measure.add_argument("model", nargs="?", help="demo (default), a checkpoint folder, or a hub id")
+    measure.add_argument("--config", metavar="NAME", help=f"{', '.join(PRESET_NAMES)}, or a config.json")
+    measure.add_argument("--random", action="store_true", help="random weights for that config, in memory")
+    measure.add_argument("--layers", type=int, metavar="N", help="its first N layers only")
+    _add_load_options(measure)
+    measure.add_argument("--prompt-tokens", type=int, default=128, metavar="N", help="(default: 128)")
+    measure.add_argument("--new-tokens", type=int, default=32, metavar="N", help="(default: 32)")
+    measure.add_argument(
+        "--batch", type=_integers, default=(1, 8), metavar="N,N", help="batch sizes to measure (default: 1,8)"
+    )
+    measure.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="medians are of so many (default: 3)"
+    )
+    measure.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected integers with commas between, found {text!r}") from None
 
 
 def _add_command(commands: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -329,3 +358,38 @@ def _compare(options: argparse.Namespace) -> int:
             f"most, {worst.error:.2g}, at {worst.where}"
         )
     return 0 if first is None else 1
+
+
+def _bench(options: argparse.Namespace) -> int:
+    plan = bench.Plan(options.prompt_tokens, options.new_tokens, options.batch, options.rounds)
+    settings = {name: getattr(options, name) for name in _LOAD_OPTIONS}
+    if options.config is not None:
+        if options.model is not None:
+            raise ValueError("give a model or --config, not both")
+        if not options.random:
+            raise ValueError("--config: a config has no weights; add --random to measure with random ones")
+        config = _named_config(options.config)
+        if options.layers is not None:
+            config = bench.first_layers(config, options.layers)
+        title = options.config + " with random weights"
+        model = bench.random_model(config, plan, **settings)
+    elif options.random or options.layers is not None:
+        raise ValueError("--random and --layers need --config: minidecilm bench --config decilm-6b --random")
+    else:
+        title = options.model or "demo"
+        model = load(title, **settings).model
+    measurement = bench.measure(model, plan)
+    facts = bench.report(model, measurement, bench.probe(bench.threads_of(model.backend.name)))
+    if options.json:
+        print(json.dumps({"model": title, **facts}, indent=1))
+    else:
+        print(bench.table(facts, title))
+    return 0
+
+
+def _named_config(name: str) -> Config:
+    if name.lower() in PRESET_NAMES:
+        return preset(name)
+    if not Path(name).is_file():
+        raise ValueError(f"--config: no preset or config.json {name!r}; presets: {', '.join(PRESET_NAMES)}")
+    return Config.from_file(name)

@@ -1,0 +1,557 @@
+"""How fast a model runs here, beside how fast this machine allows: what `minidecilm bench` does.
+
+A round reads a prompt (prefill), then takes one token per row and step (decode), for one batch size after
+the other, so that whatever else happens on the machine meets all of them alike. Afterwards, on a processor as
+warm as it was in the rounds, a probe measures what the machine can do at most. Token ids are random: which
+ones they are changes nothing in the work.
+"""
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from minidecilm import costs, machine
+from minidecilm.api import WEIGHTS
+from minidecilm.backends import create_backend
+from minidecilm.config import Config
+from minidecilm.generation import length_limit
+from minidecilm.model import DeciLM
+from minidecilm.packed import Weight
+from minidecilm.progress import ProgressBar, progress_bar
+from minidecilm.random_weights import random_weights, random_weights_bytes
+from minidecilm.trace import LayerClock
+
+_WARM_UP_STEPS = 2
+_RESERVE_BYTES = 256_000_000  # for the interpreter, libraries, and the rest of the system
+_CACHES = 10  # memory so many times as large as the largest cache finds no place in it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes
+    ----------
+    prompt_tokens : int
+        T, tokens of a row that prefill reads in one pass.
+    new_tokens : int
+        Steps of decode after it.
+    batch_sizes : tuple of int
+    rounds : int
+
+    Raises
+    ------
+    ValueError
+        If one of them is not positive.
+    """
+
+    prompt_tokens: int = 128
+    new_tokens: int = 32
+    batch_sizes: tuple[int, ...] = (1, 8)
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        counts = (self.prompt_tokens, self.new_tokens, self.rounds, *self.batch_sizes)
+        if min(counts) < 1 or not self.batch_sizes:
+            raise ValueError("prompt and new tokens, rounds and batch sizes: expected integers of at least 1")
+
+    @property
+    def length(self) -> int:
+        """Tokens of a row when a round ends."""
+        return self.prompt_tokens + self.new_tokens
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one batch size took, an entry per round.
+
+    Attributes
+    ----------
+    batch_size : int
+    prefill_seconds, decode_seconds : list of float
+        For the whole prompt, and for all steps after it.
+    """
+
+    batch_size: int
+    prefill_seconds: list[float]
+    decode_seconds: list[float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the rounds gave.
+
+    Attributes
+    ----------
+    plan : Plan
+    timings : list of Timing
+        One for each batch size.
+    kv_cache : str
+        Storage dtype of keys and values.
+    kv_cache_bytes_per_token : int
+    memory : dict of str to int
+        Bytes of this process when the rounds had ended, see :func:`minidecilm.machine.process_memory`.
+    """
+
+    plan: Plan
+    timings: list[Timing]
+    kv_cache: str
+    kv_cache_bytes_per_token: int
+    memory: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine did at most in the probe; None where the probe cannot run, with the reason.
+
+    Attributes
+    ----------
+    read_bandwidth : float or None
+        Bytes per second.
+    peak_flops : float or None
+        Operations in float32 per second.
+    reason : str
+        Empty if both are known.
+    """
+
+    read_bandwidth: float | None
+    peak_flops: float | None
+    reason: str = ""
+
+
+def check_length(config: Config, plan: Plan) -> None:
+    """Refuse a plan longer than the model is meant for.
+
+    Raises
+    ------
+    ValueError
+    """
+    limit, origin = length_limit(config)
+    if plan.length > limit:
+        raise ValueError(
+            f"{plan.prompt_tokens} prompt and {plan.new_tokens} new tokens exceed {limit} tokens ({origin}): "
+            "ask for fewer"
+        )
+
+
+def check_memory(config: Config, storage: str, dtype: str, plan: Plan, available: int | None) -> None:
+    """Refuse random weights that do not fit into memory beside the cache and activations.
+
+    Parameters
+    ----------
+    config : Config
+    storage : str
+        Storage of the weights, as for :func:`minidecilm.random_weights.random_weights`.
+    dtype : str
+        Compute dtype.
+    plan : Plan
+    available : int or None
+        Bytes; None, where the system does not tell, accepts anything.
+
+    Raises
+    ------
+    ValueError
+        Saying what is needed, what there is, and how many layers would fit.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> check_memory(preset("decilm-6b"), "float32", "float32", Plan(), available=16_000_000_000)
+    Traceback (most recent call last):
+    ValueError: random float32 weights need 23.4 GB of memory, 16.0 GB are free: --layers 21 would fit
+    """
+    needed = _memory_needed(config, storage, dtype, plan)
+    if available is None or needed <= available:
+        return
+    fewer = range(len(config.layers) - 1, 0, -1)
+    fitting = (n for n in fewer if _memory_needed(first_layers(config, n), storage, dtype, plan) <= available)
+    layers = next(fitting, 0)
+    raise ValueError(
+        f"random {storage} weights need {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free: "
+        + (f"--layers {layers} would fit" if layers else "not even one layer would fit")
+    )
+
+
+def _memory_needed(config: Config, storage: str, dtype: str, plan: Plan) -> int:
+    rows, itemsize = max(plan.batch_sizes), np.dtype(dtype).itemsize
+    cache = costs.kv_cache_bytes(config, rows, plan.length) // 2 * itemsize  # counted in bfloat16
+    # Alive at once in prefill: three arrays of the feed-forward's width, and as many of the model's.
+    width = max(layer.intermediate_size for layer in config.layers) + config.hidden_size
+    activations = 3 * rows * plan.prompt_tokens * width * itemsize
+    return random_weights_bytes(config, storage) + cache + activations + _RESERVE_BYTES
+
+
+def random_model(
+    config: Config,
+    plan: Plan,
+    *,
+    backend: str = "auto",
+    weights: str = "stored",
+    dtype: str = "float32",
+    rope: str = "reference",
+    progress: bool | None = None,
+) -> DeciLM:
+    """Make a model of random weights in memory, after checking that they fit.
+
+    Parameters
+    ----------
+    config : Config
+    plan : Plan
+        What is to be measured with it: decides how much memory must remain.
+    backend, weights, dtype, rope
+        As for :func:`minidecilm.load`; "stored" is what the model was published in.
+    progress : bool, optional
+        Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
+
+    Raises
+    ------
+    ValueError
+        For an unknown choice, a plan too long for the model, or a model too large for the memory.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> from dataclasses import replace
+    >>> tiny = replace(first_layers(preset("decilm-6b"), 1), hidden_size=64, vocab_size=32)
+    >>> random_model(tiny, Plan()).weights["lm_head.weight"].shape
+    (32, 64)
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights {weights!r}: choose from {', '.join(WEIGHTS)}")
+    storage = config.torch_dtype if weights == "stored" else weights
+    tensors: dict[str, Weight] = {}
+    model = DeciLM(config, tensors, create_backend(backend), dtype, rope)  # refuses what it cannot compute
+    check_length(config, plan)
+    check_memory(config, storage, dtype, plan, machine.available_memory_bytes())
+    tensors |= random_weights(config, storage, progress=progress)
+    return model
+
+
+def first_layers(config: Config, layers: int) -> Config:
+    """Cut a model to its first layers; embedding and head stay.
+
+    Raises
+    ------
+    ValueError
+        If it has fewer.
+    """
+    if not 1 <= layers <= len(config.layers):
+        raise ValueError(f"layers: expected 1 to {len(config.layers)}, found {layers}")
+    return replace(config, layers=config.layers[:layers])
+
+
+def measure(model: DeciLM, plan: Plan, progress: bool | None = None) -> Measurement:
+    """Time a model, after a round that is not counted: it loads weights, compiles kernels, wakes threads.
+
+    Parameters
+    ----------
+    model : DeciLM
+    plan : Plan
+    progress : bool, optional
+        Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
+
+    Raises
+    ------
+    ValueError
+        If the plan is longer than the model is meant for.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> model = minidecilm.load("demo").model
+    >>> found = measure(model, Plan(prompt_tokens=8, new_tokens=2, batch_sizes=(1,), rounds=2))
+    >>> len(found.timings[0].decode_seconds)
+    2
+    """
+    check_length(model.config, plan)
+    timings = [Timing(size, [], []) for size in plan.batch_sizes]
+    warm_up = replace(plan, new_tokens=min(plan.new_tokens, _WARM_UP_STEPS), rounds=1)
+    passes = len(timings) * (1 + warm_up.new_tokens + plan.rounds * (1 + plan.new_tokens))
+    with progress_bar(passes * len(model.config.layers), "measuring", "layer", progress) as bar:
+        for timing in timings:
+            _run(model, warm_up, timing.batch_size, bar)
+        for _ in range(plan.rounds):
+            for timing in timings:
+                prefill, decode = _run(model, plan, timing.batch_size, bar)
+                timing.prefill_seconds.append(prefill)
+                timing.decode_seconds.append(decode)
+    cache = model.new_cache(1, 1)
+    return Measurement(plan, timings, str(cache.keys[0].dtype), cache.nbytes, machine.process_memory())
+
+
+def _run(model: DeciLM, plan: Plan, batch_size: int, bar: ProgressBar) -> tuple[float, float]:
+    """Seconds of one prefill and of all steps after it."""
+    ids = np.random.default_rng(0).integers(model.config.vocab_size, size=(batch_size, plan.length))
+    cache = model.new_cache(batch_size, plan.length)
+    start = perf_counter()
+    model(ids[:, : plan.prompt_tokens], cache, last_only=True, observer=LayerClock(bar.update))
+    middle = perf_counter()
+    for position in range(plan.prompt_tokens, plan.length):
+        model(ids[:, position : position + 1], cache, last_only=True)
+        bar.update(len(model.config.layers))
+    return middle - start, perf_counter() - middle
+
+
+def probe(threads: int, progress: bool | None = None) -> Limits:
+    """Measure the limits of this machine; takes about two seconds, the first time a few more to compile.
+
+    Parameters
+    ----------
+    threads : int
+        As many as the rounds used.
+    progress : bool, optional
+        Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
+    """
+    try:
+        from minidecilm.backends.numba_backend import probe as numba_probe
+
+        size = max(numba_probe.BUFFER_BYTES, _CACHES * (machine.last_level_cache_bytes() or 0))
+        size = min(size, (machine.available_memory_bytes() or size) // 2)
+        with progress_bar(2, "probing this machine", "limit", progress) as bar:
+            read_bandwidth = numba_probe.read_bandwidth(size, threads)
+            bar.update(1)
+            peak_flops = numba_probe.peak_flops(threads)
+            bar.update(1)
+        return Limits(read_bandwidth, peak_flops)
+    except Exception as problem:  # Numba is absent, switched off, or does not know this processor
+        first_line = (str(problem).strip().splitlines() or [""])[0]
+        return Limits(None, None, f"Numba cannot compile here: {first_line or type(problem).__name__}")
+
+
+def threads_of(backend: str) -> int:
+    """Count the threads that a backend computes with."""
+    if backend == "numba":
+        from minidecilm.backends.numba_backend import probe as numba_probe
+
+        return numba_probe.thread_count()
+    cores = machine.usable_cores()
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(variable, "")
+        if value.isdecimal() and int(value) > 0:
+            return min(int(value), cores)
+    return cores
+
+
+def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str, Any]:
+    """Derive everything that is shown: rates, shares of the limits, and what the limits allow.
+
+    Returns
+    -------
+    dict
+        Ready for JSON; units are in the names. The rates at the top are those of the first batch size.
+        Shares are of 1 and may pass it: small weights stay in a cache, and integer kernels do more operations
+        than the float32 ones that the peak counts. What could not be measured is None.
+    """
+    streamed = [model.weights[name] for name in costs.streamed_weights(model.config)]
+    weight_bytes = sum(weight.nbytes for weight in streamed)
+    runs = [
+        {
+            "batch_size": timing.batch_size,
+            "prefill": _prefill(model.config, weight_bytes, measurement, timing, limits),
+            "decode": _decode(model.config, weight_bytes, measurement, timing, limits),
+        }
+        for timing in measurement.timings
+    ]
+    first: dict[str, Any] = runs[0]
+    plan, memory = measurement.plan, measurement.memory
+    return {
+        "prefill_tokens_per_second": first["prefill"]["tokens_per_second"],
+        "decode_tokens_per_second": first["decode"]["tokens_per_second"],
+        "weight_bytes_per_second": first["decode"]["weight_bytes_per_second"],
+        "read_bandwidth_bytes_per_second": limits.read_bandwidth,
+        "peak_flops_per_second": limits.peak_flops,
+        "peak_memory_bytes": memory.get("peak"),
+        "anonymous_memory_bytes": memory.get("anonymous"),
+        "mapped_memory_bytes": memory.get("mapped"),
+        "parameters": model.config.num_parameters,
+        "layers": len(model.config.layers),
+        "weight_bytes_per_step": weight_bytes,
+        "kv_cache_bytes_per_token": measurement.kv_cache_bytes_per_token,
+        "backend": model.backend.name,
+        "kernels": getattr(model.backend, "kernels", None),
+        "weights": _storage(streamed),
+        "dtype": str(model.dtype),
+        "kv_cache": measurement.kv_cache,
+        "rope": model.rope_policy,
+        "threads": threads_of(model.backend.name),
+        "prompt_tokens": plan.prompt_tokens,
+        "new_tokens": plan.new_tokens,
+        "rounds": plan.rounds,
+        "runs": runs,
+        "cpu": machine.cpu_model(),
+        "last_level_cache_bytes": machine.last_level_cache_bytes(),
+        "versions": {"python": platform.python_version(), **_versions("minidecilm", "numpy", "numba")},
+        "note": limits.reason,
+    }
+
+
+def _storage(weights: Sequence[Weight]) -> str:
+    """Storage dtype of most of the bytes: the head of an int4 model takes int8."""
+    nbytes: Counter[str] = Counter()
+    for weight in weights:
+        nbytes[str(weight.dtype)] += weight.nbytes
+    return nbytes.most_common(1)[0][0]
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _prefill(
+    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
+) -> dict[str, Any]:
+    rows, T = timing.batch_size, measurement.plan.prompt_tokens
+    cached = rows * T * measurement.kv_cache_bytes_per_token
+    flops = costs.forward_flops(config, rows, T)
+    return _phase(timing.prefill_seconds, rows * T, weight_bytes, cached, flops, limits)
+
+
+def _decode(
+    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
+) -> dict[str, Any]:
+    rows, plan = timing.batch_size, measurement.plan
+    past = range(plan.prompt_tokens, plan.length)  # before each step
+    cached = sum(rows * (tokens + 1) * measurement.kv_cache_bytes_per_token for tokens in past)
+    flops = sum(costs.forward_flops(config, rows, 1, tokens) for tokens in past)
+    return _phase(timing.decode_seconds, rows * len(past), len(past) * weight_bytes, cached, flops, limits)
+
+
+def _phase(
+    seconds: Sequence[float], tokens: int, weight_bytes: int, cache_bytes: int, flops: int, limits: Limits
+) -> dict[str, Any]:
+    """Rates of one phase at one batch size; bytes and operations are those of one round."""
+    typical = median(seconds)
+    figures: dict[str, Any] = {
+        "tokens_per_second": tokens / typical,
+        "spread": (max(seconds) - min(seconds)) / typical if len(seconds) > 1 else None,
+        "seconds": list(seconds),
+        "weight_bytes_per_second": weight_bytes / typical,
+        "flops_per_second": flops / typical,
+        "predicted_tokens_per_second": None,
+        "predicted_limit": None,
+        "share_of_predicted": None,
+        "share_of_read_bandwidth": None,
+        "share_of_peak_flops": None,
+    }
+    if limits.read_bandwidth and limits.peak_flops:
+        predicted, limit = costs.roofline_seconds(
+            weight_bytes + cache_bytes, flops, limits.read_bandwidth, limits.peak_flops
+        )
+        figures |= {
+            "predicted_tokens_per_second": tokens / predicted,
+            "predicted_limit": limit,
+            "share_of_predicted": predicted / typical,
+            "share_of_read_bandwidth": weight_bytes / typical / limits.read_bandwidth,
+            "share_of_peak_flops": flops / typical / limits.peak_flops,
+        }
+    return figures
+
+
+def table(facts: dict[str, Any], title: str) -> str:
+    """Lay a report out for a person: what was measured, a table, and a sentence that says what it means.
+
+    Parameters
+    ----------
+    facts : dict
+        From :func:`report`.
+    title : str
+        Name of the model.
+    """
+    kernels = f" ({facts['kernels']} kernels)" if facts["kernels"] else ""
+    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+    bandwidth, peak = facts["read_bandwidth_bytes_per_second"], facts["peak_flops_per_second"]
+    limits = f"reads {_number(bandwidth, 1e9)} GB/s, computes {_number(peak, 1e9)} GFLOP/s in float32"
+    lines = [
+        f"{title}: {facts['parameters']:,} parameters in {facts['layers']} layers, "
+        f"{facts['weights']} weights, {_size(facts['weight_bytes_per_step'])} read per step",
+        f"{facts['backend']} backend{kernels}, {threads}, computed in {facts['dtype']}, "
+        f"KV cache {facts['kv_cache']}",
+        f"{facts['cpu']}: {limits if bandwidth and peak else 'limits unknown'}",
+    ]
+    if facts["peak_memory_bytes"] is not None:
+        parts = ""
+        if facts["anonymous_memory_bytes"] is not None:
+            parts = (
+                f"; at the end {_size(facts['anonymous_memory_bytes'])} its own, "
+                f"{_size(facts['mapped_memory_bytes'])} mapped files"
+            )
+        lines.append(f"peak memory {_size(facts['peak_memory_bytes'])}{parts}")
+    head = ("", "batch", "tokens/s", "spread", "predicted", "reached")
+    rows = [(*head, "weights GB/s", "of bandwidth", "GFLOP/s", "of peak")]
+    sizes = {"prefill": f"{facts['prompt_tokens']} tokens", "decode": f"{facts['new_tokens']} steps"}
+    for phase, size in sizes.items():
+        for run in facts["runs"]:
+            found = run[phase]
+            rows.append(
+                (
+                    f"{phase}, {size}",
+                    str(run["batch_size"]),
+                    _number(found["tokens_per_second"]),
+                    _percent(found["spread"]),
+                    _number(found["predicted_tokens_per_second"]),
+                    _percent(found["share_of_predicted"]),
+                    _number(found["weight_bytes_per_second"], 1e9),
+                    _percent(found["share_of_read_bandwidth"]),
+                    _number(found["flops_per_second"], 1e9),
+                    _percent(found["share_of_peak_flops"]),
+                )
+            )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines.append("")
+    for row in rows:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(cells))
+    lines += ["", _reading(facts)]
+    return "\n".join(lines)
+
+
+def _reading(facts: dict[str, Any]) -> str:
+    """Say in a sentence what the figures of the first batch size mean."""
+    first = facts["runs"][0]
+    decode, prefill, batch = first["decode"], first["prefill"], first["batch_size"]
+    if decode["share_of_read_bandwidth"] is None:
+        return f"How much of this machine that is remains unknown. {facts['note']}"
+    cache = facts["last_level_cache_bytes"] or 0
+    if facts["weight_bytes_per_step"] <= cache:
+        return (
+            f"The weights stay in the processor's caches ({_size(cache)}), so shares of the memory's speed "
+            "say little: in a model this small, most time goes into starting each operation."
+        )
+    return (
+        f"Decode at batch {batch} reads weights at {_percent(decode['share_of_read_bandwidth'])} of this "
+        f"machine's read bandwidth and reaches {_percent(decode['share_of_predicted'])} of what its limits "
+        f"allow; prefill computes at {_percent(prefill['share_of_peak_flops'])} of its float32 peak."
+    )
+
+
+def _number(value: float | None, unit: float = 1) -> str:
+    """Three digits or more, without an exponent."""
+    if value is None:
+        return "-"
+    value /= unit
+    digits = next((digits for digits, least in enumerate((100, 10, 1)) if value >= least), 3)
+    return f"{value:,.{digits}f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"

@@ -1,0 +1,262 @@
+"""Measuring: what follows from seconds, what is refused, and random weights that are fit to be measured."""
+
+import json
+import sys
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import pytest
+
+import minidecilm
+from minidecilm import bench, costs, machine
+from minidecilm.api import WEIGHTS
+from minidecilm.backends import BACKENDS
+from minidecilm.bench import Limits, Plan
+from minidecilm.cli import main
+from minidecilm.config import Config, LayerConfig
+from minidecilm.packed import PackedWeight
+from minidecilm.random_weights import random_weights, random_weights_bytes
+
+TINY = Config(
+    vocab_size=80,
+    hidden_size=64,
+    num_attention_heads=4,
+    head_dim=16,
+    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
+    max_position_embeddings=64,
+    rope_factor=2.0,
+)
+LIMITS = Limits(read_bandwidth=1e7, peak_flops=1e8)
+QUICK = ("--prompt-tokens", "6", "--new-tokens", "3", "--batch", "1,2", "--rounds", "2")
+
+
+@pytest.fixture
+def known_limits(monkeypatch):
+    monkeypatch.setattr(bench, "probe", lambda threads: LIMITS)
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(TINY.to_dict()))
+    return file
+
+
+def run(capsys, *arguments):
+    """Return exit code, stdout and stderr of `minidecilm bench`."""
+    try:
+        code = main(["bench", *map(str, arguments)])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_json_has_the_promised_keys(capsys, known_limits):
+    code, out, err = run(capsys, *QUICK, "--backend", "numpy", "--json")
+    facts = json.loads(out)
+    assert (code, err) == (0, "")
+    numbers = (
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "weight_bytes_per_second",
+        "read_bandwidth_bytes_per_second",
+        "peak_memory_bytes",
+        "threads",
+    )
+    assert all(facts[key] > 0 for key in numbers)
+    assert (facts["model"], facts["backend"], facts["weights"]) == ("demo", "numpy", "bfloat16")
+    assert [entry["batch_size"] for entry in facts["runs"]] == [1, 2]
+
+
+def test_table_says_what_json_says(capsys, config_file, known_limits):
+    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{config_file} with random weights: {TINY.num_parameters:,} parameters in 3 ")
+    head, *rows = lines[5:10]
+    assert len({len(row) for row in (head, *rows)}) == 1
+    assert [row.split("  ")[0] for row in rows] == ["prefill, 6 tokens"] * 2 + ["decode, 3 steps"] * 2
+    assert lines[-1].startswith("The weights stay in the processor's caches")
+
+
+def test_figures_follow_from_the_seconds():
+    """Every figure, recomputed from the seconds of the rounds and from counts by hand."""
+    model = bench.random_model(TINY, Plan(), backend="numpy", weights="float32")
+    plan = Plan(prompt_tokens=5, new_tokens=4, batch_sizes=(3,), rounds=3)
+    measurement = bench.measure(model, plan)
+    facts = bench.report(model, measurement, LIMITS)
+    [timing], [found] = measurement.timings, facts["runs"]
+    assert len(timing.prefill_seconds) == len(timing.decode_seconds) == 3
+    assert min(timing.prefill_seconds + timing.decode_seconds) > 0
+
+    weights = 4 * costs.streamed_parameters(TINY)
+    cache = 2 * (4 + 1 + 2) * 16 * 4  # per token: keys and values, heads of three layers, D, float32
+    assert facts["weight_bytes_per_step"] == weights
+    assert facts["kv_cache_bytes_per_token"] == cache
+    prefill_flops = costs.forward_flops(TINY, 3, 5)
+    decode_flops = sum(costs.forward_flops(TINY, 3, 1, past) for past in (5, 6, 7, 8))
+    for phase, seconds, tokens, read_weights, read_cache, flops in (
+        ("prefill", timing.prefill_seconds, 15, weights, 3 * 5 * cache, prefill_flops),
+        ("decode", timing.decode_seconds, 12, 4 * weights, 3 * (6 + 7 + 8 + 9) * cache, decode_flops),
+    ):
+        figures, typical = found[phase], median(seconds)
+        allowed = max((read_weights + read_cache) / 1e7, flops / 1e8)
+        assert figures["tokens_per_second"] == pytest.approx(tokens / typical)
+        assert figures["weight_bytes_per_second"] == pytest.approx(read_weights / typical)
+        assert figures["share_of_read_bandwidth"] == pytest.approx(read_weights / typical / 1e7)
+        assert figures["share_of_peak_flops"] == pytest.approx(flops / typical / 1e8)
+        assert figures["predicted_tokens_per_second"] == pytest.approx(tokens / allowed)
+        assert figures["share_of_predicted"] == pytest.approx(allowed / typical)
+        assert figures["spread"] == pytest.approx((max(seconds) - min(seconds)) / typical)
+    assert (found["prefill"]["predicted_limit"], found["decode"]["predicted_limit"]) == ("memory", "memory")
+    assert facts["decode_tokens_per_second"] == found["decode"]["tokens_per_second"]
+
+
+def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
+    monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: 1000)
+    model = bench.random_model(TINY, Plan(), backend="numpy")
+    facts = bench.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
+    assert "batch 1 reads weights at " in bench.table(facts, "tiny").splitlines()[-1]
+    assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
+
+
+def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "minidecilm.backends.numba_backend", None)
+    facts = json.loads(run(capsys, *QUICK, "--backend", "numpy", "--json")[1])
+    assert facts["decode_tokens_per_second"] > 0
+    assert facts["read_bandwidth_bytes_per_second"] is None
+    assert facts["runs"][0]["decode"]["share_of_read_bandwidth"] is None
+    code, out, _ = run(capsys, *QUICK, "--backend", "numpy")
+    assert code == 0
+    assert "Numba cannot compile here" in out.splitlines()[-1]
+
+
+def test_probe_gives_plausible_limits(monkeypatch):
+    monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: None)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 20_000_000)
+    limits = bench.probe(threads=1)
+    assert limits.reason == ""
+    assert 1e8 < limits.read_bandwidth < 1e13
+    assert 1e8 < limits.peak_flops < 1e15
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name not in ("auto", "cupy")])
+@pytest.mark.parametrize("weights", [name for name in WEIGHTS if name != "float64"])
+def test_random_models_run(backend, weights):
+    model = bench.random_model(TINY, Plan(), backend=backend, weights=weights)
+    logits = model([[1, 2, 3]])
+    assert np.isfinite(logits).all()
+    assert bench.report(model, bench.measure(model, Plan(3, 2, (1, 2), 1)), LIMITS)["backend"] == backend
+
+
+@pytest.mark.parametrize("storage", ["float64", "float32", "bfloat16", "float16", "int8", "int4"])
+def test_random_weights_are_fit_to_compute_with(storage):
+    odd = replace(TINY, vocab_size=83, layers=(LayerConfig(2, 101),))
+    for config in (TINY, odd):
+        weights = random_weights(config, storage)
+        assert {name: weight.shape for name, weight in weights.items()} == config.parameter_shapes()
+        assert sum(weight.nbytes for weight in weights.values()) == random_weights_bytes(config, storage)
+        for name, weight in weights.items():
+            values = weight.astype(np.float64)
+            assert np.isfinite(values).all()
+            assert not ((values != 0) & (np.abs(values) < 2.0**-14)).any()
+            assert np.mean(values) == pytest.approx(float("norm" in name), abs=0.01)
+            assert np.std(values) == pytest.approx(0.02, rel=0.5)
+        assert str(weights["model.layers.0.mlp.up_proj.weight"].dtype) == storage
+        gate, up = (
+            weights[f"model.layers.0.mlp.{name}_proj.weight"].astype(np.float64) for name in ("gate", "up")
+        )
+        assert len(np.unique(gate, axis=0)) == len(gate)
+        assert not np.array_equal(gate, up)
+
+
+def test_padding_of_random_packed_weights_is_zero():
+    config = replace(TINY, vocab_size=83)
+    head = random_weights(config, "int8")["lm_head.weight"]
+    assert isinstance(head, PackedWeight)
+    assert not head.codes[-1, :, 83 % 16 :].any()
+    assert head.codes[-1, :, : 83 % 16].any()
+
+
+def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
+    decilm, plan = minidecilm.preset("decilm-6b"), Plan()
+    bench.check_memory(decilm, "bfloat16", "float32", plan, None)
+    bench.check_memory(decilm, "bfloat16", "float32", plan, 12_500_000_000)
+    bench.check_memory(bench.first_layers(decilm, 26), "bfloat16", "float32", plan, 10_000_000_000)
+    with pytest.raises(ValueError, match=r"--layers 26 would fit$"):
+        bench.check_memory(decilm, "bfloat16", "float32", plan, 10_000_000_000)
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
+    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "not even one layer" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no/such/folder"], "no/such/folder"),
+        (["--config", "decilm-6b"], "--random"),
+        (["--random"], "--config"),
+        (["--layers", "2"], "--config"),
+        (["demo", "--config", "decilm-6b", "--random"], "not both"),
+        (["--config", "nowhere", "--random"], "decilm-6b"),
+        (["--config", "decilm-6b", "--random", "--layers", "33"], "1 to 32"),
+        (["--config", "decilm-6b", "--random", "--layers", "0"], "1 to 32"),
+        (["--config", "decilm-6b", "--random", "--weights", "int2"], "int2"),
+        (["--config", "decilm-6b", "--random", "--backend", "abacus"], "abacus"),
+        (["--config", "decilm-6b", "--random", "--rope", "none"], "none"),
+        (["--config", "decilm-6b", "--random", "--prompt-tokens", "20000"], "exceed 16384 tokens"),
+        (["--prompt-tokens", "2000"], "exceed 1024 tokens"),
+        (["--batch", "1,two"], "--batch"),
+        (["--batch", ""], "--batch"),
+        (["--batch", "0"], "at least 1"),
+        (["--rounds", "0"], "at least 1"),
+        (["--new-tokens", "-1"], "at least 1"),
+        (["--prompt-tokens", "many"], "--prompt-tokens"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert message in err
+
+
+def test_ctrl_c_ends_with_130(capsys, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "measure", interrupt)
+    assert run(capsys) == (130, "", "interrupted\n")
+
+
+def test_help_shows_an_example(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "example: minidecilm bench" in " ".join(out.split())
+
+
+def test_memory_that_a_container_may_use(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 5000 kB\nHugePages_Total: 0\n")
+    monkeypatch.setattr(machine, "_MEMINFO", meminfo)
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    assert machine.available_memory_bytes() == 5_120_000
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert machine.available_memory_bytes() == 2_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.available_memory_bytes() == 5_120_000
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "none")
+    assert machine.available_memory_bytes() is None
+
+
+def test_process_memory_is_counted():
+    memory = machine.process_memory()
+    assert memory["peak"] > 1e6
+    if sys.platform == "linux":
+        assert memory["peak"] >= memory["anonymous"] > 1e6
+        block = np.ones(50_000_000, np.uint8)
+        assert machine.process_memory()["anonymous"] - memory["anonymous"] > 0.9 * block.nbytes
