@@ -14,11 +14,13 @@ from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
+from minidecilm.packed import Weight
 from minidecilm.progress import progress_bar
+from minidecilm.quantize import quantize_weights
+from minidecilm.scheme import BITS, Scheme
 from minidecilm.tokenizer import TextStream, Tokenizer
 
-WEIGHTS = ("stored", "float64", "float32", "bfloat16")
+WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
 DEMO_FOLDER = Path(__file__).parent / "demo"
 
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
@@ -272,8 +274,10 @@ def load(
         "demo", the small trained model in the package; a folder in Hugging Face layout; or a hub id such as
         "Deci/DeciLM-6b" (needs the extra ``hub``).
     backend : {"auto", "numpy"}
-    weights : {"stored", "float64", "float32", "bfloat16"}
+    weights : {"stored", "float64", "float32", "bfloat16", "int8", "int4"}
         Storage dtype in memory. "stored" maps the file as it is; the others convert, which reads all of it.
+        int8 and int4 share a scale among 64 columns; for other groups, and to do it once, see
+        :func:`minidecilm.quantize.quantize_checkpoint`.
     dtype : {"float32", "float64"}
         Compute and accumulate dtype.
     rope : {"reference", "fixed", "exact"}
@@ -315,18 +319,21 @@ def load(
             f"{checkpoint.folder}: tokenizer.model has {tokenizer.vocab_size} pieces, config.json says "
             f"vocab_size = {checkpoint.config.vocab_size}: they do not belong together"
         )
-    tensors = _convert(checkpoint.tensors, weights, progress)
+    tensors = _convert(checkpoint, weights, progress)
     network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope)
     return LanguageModel(network, tokenizer, checkpoint)
 
 
-def _convert(tensors: dict[str, Array], weights: str, progress: bool | None) -> dict[str, Array]:
-    if weights == "stored":
-        return tensors
+def _convert(checkpoint: Checkpoint, weights: str, progress: bool | None) -> dict[str, Weight]:
+    """Weights in the storage dtype that was asked for; those of a packed checkpoint only widen."""
+    if weights in ("stored", checkpoint.scheme and checkpoint.scheme.weights):
+        return checkpoint.tensors
+    if weights in BITS:
+        return quantize_weights(checkpoint.float_tensors(), Scheme(weights), progress)
     dtype = np.dtype(weights)
-    converted = {}
-    with progress_bar(len(tensors), f"converting to {weights}", "tensor", progress) as bar:
-        for name, tensor in tensors.items():
+    converted: dict[str, Weight] = {}
+    with progress_bar(len(checkpoint.tensors), f"converting to {weights}", "tensor", progress) as bar:
+        for name, tensor in checkpoint.tensors.items():
             converted[name] = tensor.astype(dtype)
             bar.update(1)
     return converted

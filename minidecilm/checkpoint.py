@@ -1,6 +1,7 @@
 """A checkpoint folder: config.json beside weights in one safetensors file, or in shards under an index.
 
 Opening maps the files into memory and reads only their headers, so it costs the same for 1 MB and for 11 GB.
+Weights are floats, or packed by :mod:`minidecilm.quantize`.
 A folder opens only if its files hold exactly the tensors that config.json asks for. Pickle is never read.
 """
 
@@ -9,15 +10,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
 from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
-from minidecilm.config import Config
-from minidecilm.errors import CheckpointError
+from minidecilm.config import MAX_CONFIG_BYTES, Config
+from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.files import require_file
+from minidecilm.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
 from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
+from minidecilm.scheme import Scheme
 from minidecilm.strict_json import brief, read_object
 
 _WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("BF16", "F16", "F32"))
@@ -26,6 +30,7 @@ _OTHER_WEIGHTS = {
     ".bin": "pickle can run code and is never read: where you trust it, convert with safetensors.torch",
     ".safetensors": f"shards need their {INDEX_NAME}: download it too",
 }
+_Stored = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]  # shape and possible dtypes of a tensor
 _MISMATCH = "weights and config.json or index are not of one model: download them together"
 _COMPARED_ELEMENTS = 1 << 20
 
@@ -47,17 +52,20 @@ class Checkpoint:
         Where it lies.
     config : Config
         Its config.json.
-    tensors : dict of str to ndarray
+    tensors : dict of str to ndarray or PackedWeight
         Exactly the names and shapes of ``config.parameter_shapes()``, in that order, as read-only views of
-        the memory-mapped files in their storage dtype (bfloat16, float16 or float32).
+        the memory-mapped files in their storage dtype (bfloat16, float16, float32, int8 or int4).
     files : tuple of Path
         The safetensors files that are mapped.
+    scheme : Scheme or None
+        How weights are packed; None if all are floats.
     """
 
     folder: Path
     config: Config
-    tensors: dict[str, Array]
+    tensors: dict[str, Weight]
     files: tuple[Path, ...]
+    scheme: Scheme | None = None
 
     @property
     def nbytes(self) -> int:
@@ -68,6 +76,20 @@ class Checkpoint:
     def dtypes(self) -> Counter[str]:
         """Number of tensors by storage dtype: ``Counter({"bfloat16": 291})``."""
         return Counter(str(tensor.dtype) for tensor in self.tensors.values())
+
+    def float_tensors(self) -> dict[str, Array]:
+        """Return the tensors, none of which may be packed.
+
+        Raises
+        ------
+        CheckpointError
+            If one is: codes of codes would add up their errors.
+        """
+        floats = {name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, np.ndarray)}
+        if self.scheme is not None:
+            found = f"{self.scheme.weights} in groups of {self.scheme.group}"
+            raise _refusal(self.folder, "float weights", found, "quantise the checkpoint it was made from")
+        return floats
 
 
 def open_checkpoint(folder: str | Path) -> Checkpoint:
@@ -116,32 +138,65 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
             config_path, "the model's config.json", "no such file", "copy it from the weights' source"
         )
     require_file(config_path)
-    config = Config.from_file(config_path)
+    config, scheme = _read_config(config_path)
     tensors, origin = _map_files(folder, weight_map)
-    expected = config.parameter_shapes()
+    shapes = config.parameter_shapes()
     if config.tie_word_embeddings:
-        _drop_tied_head(tensors, origin, expected["model.embed_tokens.weight"])
+        _drop_tied_head(tensors, origin, shapes["model.embed_tokens.weight"])
+    expected = _stored_tensors(shapes, scheme)
     for name, array in tensors.items():
         _check_tensor(origin[name], name, array, expected.get(name))
     missing = [name for name in expected if name not in tensors]
     if missing:
         where = f"{folder / (SINGLE_NAME if weight_map is None else INDEX_NAME)}: tensor {missing[0]}"
         found = f"none, and {len(missing) - 1:,} more are missing" if len(missing) > 1 else "none"
-        raise _refusal(where, f"shape {expected[missing[0]]}", found, _MISMATCH)
-    files = tuple(sorted(set(origin.values())))
-    return Checkpoint(folder, config, {name: tensors[name] for name in expected}, files)
+        raise _refusal(where, f"shape {expected[missing[0]][0]}", found, _MISMATCH)
+    weights: dict[str, Weight] = {}
+    for name, shape in shapes.items():
+        if scheme is None or scheme.bits(name, shape) is None:
+            weights[name] = tensors[name]
+        else:
+            rows, columns = shape
+            codes, scales = tensors[f"{name}.codes"], tensors[f"{name}.scales"]
+            weights[name] = PackedWeight(codes, scales, (rows, columns), scheme.group)
+    return Checkpoint(folder, config, weights, tuple(sorted(set(origin.values()))), scheme)
 
 
-def _check_tensor(path: Path, name: str, array: Array, shape: tuple[int, ...] | None) -> None:
-    if array.shape == shape and array.dtype in _WEIGHT_DTYPES:
-        return
+def _read_config(path: Path) -> tuple[Config, Scheme | None]:
+    """Read config.json, and from it how weights are packed, which is no part of what the network is."""
+    values = read_object(path, MAX_CONFIG_BYTES, ConfigError)
+    packed = values.pop("quantization_config", None)
+    try:
+        config = Config.from_dict(values)
+        return config, None if packed is None else Scheme.from_dict(packed, config.tie_word_embeddings)
+    except ConfigError as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+
+
+def _stored_tensors(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None) -> dict[str, _Stored]:
+    """Name, shape and possible dtypes of every tensor in the files."""
+    stored: dict[str, _Stored] = {}
+    for name, shape in shapes.items():
+        bits = scheme.bits(name, shape) if scheme else None
+        if scheme is None or bits is None:
+            stored[name] = shape, _WEIGHT_DTYPES
+        else:
+            codes, scales = packed_shapes(shape, bits, scheme.group)
+            stored[f"{name}.codes"] = codes, (CODE_DTYPES[bits],)
+            stored[f"{name}.scales"] = scales, (BFLOAT16,)
+    return stored
+
+
+def _check_tensor(path: Path, name: str, array: Array, stored: _Stored | None) -> None:
     where = f"{path}: tensor {brief(name)}"
-    if shape is None:
+    if stored is None:
         raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", _MISMATCH)
+    shape, dtypes = stored
     if array.shape != shape:
         raise _refusal(where, f"shape {shape}", brief(array.shape), _MISMATCH)
-    dtypes = " or ".join(map(str, _WEIGHT_DTYPES))
-    raise _refusal(where, dtypes, str(array.dtype), "open the model before quantisation")
+    if array.dtype not in dtypes:
+        advice = "open the model before quantisation, or quantise it with this package"
+        raise _refusal(where, " or ".join(map(str, dtypes)), str(array.dtype), advice)
 
 
 def _refusal(where: str | Path, expected: str, found: str, advice: str) -> CheckpointError:

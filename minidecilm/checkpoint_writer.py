@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidecilm.config import Config
+from minidecilm.files import require_file
 from minidecilm.progress import ProgressBar, progress_bar
 from minidecilm.safetensors_file import DTYPES, Array, TensorSource, format_name, write_safetensors
 
@@ -79,26 +81,61 @@ def write_checkpoint(
     ValueError
         If `tensors` are not those of the config.
     """
-    folder = Path(folder)
     sources = {source.name: source for source in tensors}
     shapes = config.parameter_shapes()
     if {name: source.shape for name, source in sources.items()} != shapes:
         raise ValueError("tensors: expected the names and shapes of config.parameter_shapes()")
-    sizes = {name: sources[name].nbytes for name in shapes}
+    write_folder(
+        folder,
+        config.to_dict(),
+        [sources[name] for name in shapes],
+        max_shard_bytes=max_shard_bytes,
+        progress=progress,
+    )
+
+
+def write_folder(
+    folder: str | Path,
+    config: Mapping[str, Any],
+    tensors: Iterable[TensorSource],
+    *,
+    companions: Iterable[Path] = (),
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: bool | None = None,
+) -> None:
+    """Write any tensors, in their order, beside any config.json.
+
+    Parameters
+    ----------
+    folder, max_shard_bytes, progress
+        As for :func:`write_checkpoint`.
+    config : mapping of str to value
+        Content of config.json.
+    tensors : iterable of TensorSource
+        Each name once.
+    companions : iterable of Path
+        Files that are copied, the tokenizer's for instance.
+    """
+    folder = Path(folder)
+    sources = {source.name: source for source in tensors}
+    sizes = {name: source.nbytes for name, source in sources.items()}
     shards = plan_shards(sizes, max_shard_bytes)
     total = sum(sizes.values())
     with (
         _new_folder(folder) as new,
         progress_bar(total, f"writing {folder.name}", "B", progress, True) as bar,
     ):
-        (new / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        for file in companions:
+            require_file(file)
+            shutil.copyfile(file, new / file.name)
         weight_map: dict[str, str] = {}
         for number, names in enumerate(shards, 1):
             single = len(shards) == 1
-            file = SINGLE_NAME if single else f"model-{number:05}-of-{len(shards):05}.safetensors"
-            weight_map |= dict.fromkeys(names, file)
+            shard = SINGLE_NAME if single else f"model-{number:05}-of-{len(shards):05}.safetensors"
+            weight_map |= dict.fromkeys(names, shard)
             # Without this note transformers refuses the file.
-            write_safetensors(new / file, [_counted(sources[name], bar) for name in names], {"format": "pt"})
+            write_safetensors(new / shard, [_counted(sources[name], bar) for name in names], {"format": "pt"})
         if len(shards) > 1:
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             (new / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from minidecilm.cache import KVCache, Window
 from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
+from minidecilm.packed import Weight
 
 
 class DeciLM:
@@ -22,7 +23,7 @@ class DeciLM:
     Parameters
     ----------
     config : Config
-    weights : mapping of str to array
+    weights : mapping of str to array or PackedWeight
         Named and shaped as :meth:`Config.parameter_shapes` says; any storage dtype.
     backend : Backend
         Computes the operations.
@@ -40,7 +41,7 @@ class DeciLM:
     def __init__(
         self,
         config: Config,
-        weights: Mapping[str, Array],
+        weights: Mapping[str, Weight],
         backend: Backend,
         dtype: str = "float32",
         rope_policy: str = "reference",

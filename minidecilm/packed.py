@@ -41,6 +41,11 @@ _BLOCK = 1 << 20  # weights widened at a time
 def packed_shapes(shape: tuple[int, ...], bits: int, group: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of ``codes`` and ``scales`` of a matrix.
 
+    Raises
+    ------
+    ValueError
+        For any other number of bits, or of columns in a group.
+
     Examples
     --------
     >>> packed_shapes((20, 100), bits=8, group=64)
@@ -48,6 +53,8 @@ def packed_shapes(shape: tuple[int, ...], bits: int, group: int) -> tuple[tuple[
     >>> packed_shapes((20, 100), bits=4, group=64)
     ((2, 13, 16, 4), (2, 2, 16))
     """
+    if bits not in BITS or group not in GROUPS:
+        raise ValueError(f"packed weight: {bits} bits in groups of {group}: choose from {BITS} and {GROUPS}")
     rows, columns = shape
     panels = -(-rows // PANEL)
     return (panels, -(-columns // 8) * bits // 4, PANEL, 4), (panels, -(-columns // group), PANEL)
@@ -89,14 +96,11 @@ class PackedWeight:
     group: int
 
     def __post_init__(self) -> None:
-        found = (self.codes.shape, self.scales.shape, self.scales.dtype)
-        if self.codes.dtype not in CODE_DTYPES.values() or self.group not in GROUPS:
-            raise ValueError(
-                f"packed weight: expected int8 or uint8 codes in groups of 32, 64 or 128, "
-                f"found {self.codes.dtype} and {self.group}"
-            )
-        if found != (*packed_shapes(self.shape, self.bits, self.group), BFLOAT16):
-            raise ValueError(f"packed weight of {self.shape}: codes and scales do not fit it, found {found}")
+        shapes = packed_shapes(self.shape, self.bits, self.group)
+        expected = (*zip(shapes, (CODE_DTYPES[self.bits], BFLOAT16), strict=True),)
+        found = ((self.codes.shape, self.codes.dtype), (self.scales.shape, self.scales.dtype))
+        if found != expected:
+            raise ValueError(f"packed weight of {self.shape}: expected arrays {expected}, found {found}")
 
     @classmethod
     def from_codes(cls, codes: Array, scales: Array, bits: int, group: int) -> "PackedWeight":

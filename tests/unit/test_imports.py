@@ -26,6 +26,7 @@ ROWS = [
         "checkpoint",
         "checkpoint_writer",
         "quantize",
+        "scheme",
         "random_weights",
         "tokenizer",
         "backends",

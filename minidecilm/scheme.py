@@ -1,0 +1,103 @@
+"""Which weights of a model are packed, and how: the ``quantization_config`` of config.json.
+
+Every matrix that is multiplied is packed. On purpose not the rest: the embedding is looked up, one row a
+token, so packing it would save no bandwidth; norm weights are few. The output head takes 8 bits in either
+scheme: its error goes straight into the logits, and it is 2 % of the weights. A tied head is the embedding,
+and stays as that is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minidecilm.errors import ConfigError
+from minidecilm.packed import GROUPS
+from minidecilm.strict_json import brief
+
+BITS = {"int8": 8, "int4": 4}
+HEAD = "lm_head.weight"
+
+_METHOD = "minidecilm"
+_LAYOUT = "panel16"  # of packed.py; another layout will get another name
+_EMBEDDING = "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the weights of a model are packed.
+
+    Attributes
+    ----------
+    weights : {"int8", "int4"}
+        Codes of the matrices.
+    group : {32, 64, 128}
+        Columns that share a scale.
+
+    Raises
+    ------
+    ConfigError
+        For any other value.
+
+    Examples
+    --------
+    >>> scheme = Scheme("int4", 64)
+    >>> scheme.bits("model.layers.0.mlp.up_proj.weight", (11008, 4096)), scheme.bits("lm_head.weight", (9, 8))
+    (4, 8)
+    >>> scheme.bits("model.norm.weight", (4096,)) is None
+    True
+    """
+
+    weights: str
+    group: int = 64
+
+    def __post_init__(self) -> None:
+        _check("weights", self.weights, *BITS)
+        _check("group", self.group, *GROUPS)
+
+    def bits(self, name: str, shape: tuple[int, ...]) -> int | None:
+        """Bits of a tensor's codes; None if it stays as stored."""
+        if len(shape) != 2 or name == _EMBEDDING:
+            return None
+        return 8 if name == HEAD else BITS[self.weights]
+
+    def to_dict(self, tied: bool) -> dict[str, Any]:
+        """Return the ``quantization_config`` of a model whose head is, or is not, its embedding."""
+        return {
+            "quant_method": _METHOD,
+            "layout": _LAYOUT,
+            "weights": self.weights,
+            "group": self.group,
+            "head": "stored" if tied else "int8",
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any, tied: bool) -> "Scheme":
+        """Read what :meth:`to_dict` writes.
+
+        Raises
+        ------
+        ConfigError
+            For a missing, unknown or wrong key, which it names.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"quantization_config: expected an object, found {brief(values)}")
+        # First, because it says why none of the other keys is known.
+        _check("quant_method", values.get("quant_method"), _METHOD)
+        expected = cls("int8").to_dict(tied)
+        for key in (*expected, *values):
+            if key not in values or key not in expected:
+                fault = "missing" if key in expected else "unknown"
+                raise ConfigError(f"quantization_config: {brief(key)} is {fault}; {_ADVICE}")
+        _check("layout", values["layout"], _LAYOUT)
+        _check("head", values["head"], expected["head"])
+        return cls(values["weights"], values["group"])
+
+
+_ADVICE = "quantise the original model with this version"
+
+
+def _check(key: str, value: Any, *allowed: Any) -> None:
+    # type(), because JSON holds true and 64.0, which are equal to integers
+    if not any(type(value) is type(known) and value == known for known in allowed):
+        expected = " or ".join(map(repr, allowed))
+        raise ConfigError(f"quantization_config: {key}: expected {expected}, found {brief(value)}; {_ADVICE}")
