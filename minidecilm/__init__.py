@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minidecilm.generation import generate_tokens
     from minidecilm.observe import STAGES, Recorder
     from minidecilm.presets import PRESET_NAMES, preset
+    from minidecilm.quantize import quantize_checkpoint
     from minidecilm.trace import Step
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "generate_tokens",
     "load",
     "preset",
+    "quantize_checkpoint",
     "stream",
     "write_random_checkpoint",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "Recorder": "observe",
     "PRESET_NAMES": "presets",
     "preset": "presets",
+    "quantize_checkpoint": "quantize",
     "Step": "trace",
 }
 

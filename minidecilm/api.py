@@ -263,6 +263,7 @@ def load(
     weights: str = "stored",
     dtype: str = "float32",
     rope: str = "reference",
+    kv_cache: str = "compute",
     adapter: str | Path | None = None,
     progress: bool | None = None,
 ) -> LanguageModel:
@@ -273,7 +274,8 @@ def load(
     model : str or Path
         "demo", the small trained model in the package; a folder in Hugging Face layout; or a hub id such as
         "Deci/DeciLM-6b" (needs the extra ``hub``).
-    backend : {"auto", "numpy"}
+    backend : {"auto", "numpy", "numba"}
+        "auto" takes Numba for models large enough that compiling pays, and NumPy else.
     weights : {"stored", "float64", "float32", "bfloat16", "int8", "int4"}
         Storage dtype in memory. "stored" maps the file as it is; the others convert, which reads all of it.
         int8 and int4 share a scale among 64 columns; for other groups, and to do it once, see
@@ -282,6 +284,8 @@ def load(
         Compute and accumulate dtype.
     rope : {"reference", "fixed", "exact"}
         When cached keys are rotated: see :mod:`minidecilm.rope`.
+    kv_cache : {"compute", "float32", "bfloat16"}
+        What keys and values are cached as; "compute" is `dtype`. bfloat16 takes half the memory of float32.
     adapter : None
         Low-rank adapters are not in this version.
     progress : bool, optional
@@ -298,7 +302,7 @@ def load(
     OSError
         If a file cannot be read or fetched.
     ValueError
-        For an unknown backend, weights, dtype or rope.
+        For an unknown backend, weights, dtype, rope or kv_cache.
 
     Examples
     --------
@@ -311,8 +315,8 @@ def load(
         raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
     if adapter is not None:
         raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
-    chosen = create_backend(backend)
-    checkpoint = open_checkpoint(_find(model))
+    checkpoint = open_checkpoint(find_folder(model))
+    chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder)
     if tokenizer is not None and tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise CheckpointError(
@@ -320,7 +324,7 @@ def load(
             f"vocab_size = {checkpoint.config.vocab_size}: they do not belong together"
         )
     tensors = _convert(checkpoint, weights, progress)
-    network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope)
+    network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)
     return LanguageModel(network, tokenizer, checkpoint)
 
 
@@ -339,8 +343,8 @@ def _convert(checkpoint: Checkpoint, weights: str, progress: bool | None) -> dic
     return converted
 
 
-def _find(model: str | Path) -> Path:
-    """Folder of a model given by name, path or hub id."""
+def find_folder(model: str | Path) -> Path:
+    """Return the folder of a model given by name, path or hub id, which is fetched where it is missing."""
     if model == "demo":
         return DEMO_FOLDER
     if not str(model):

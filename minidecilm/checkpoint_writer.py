@@ -203,6 +203,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         raise FileExistsError(
             f"{folder}: exists and is not an empty folder; remove it or choose another name"
         )
+    if not folder.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{folder.absolute().parent}: no such folder; make it first")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     temporary.mkdir()
     try:

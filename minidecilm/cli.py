@@ -1,4 +1,7 @@
-"""The command line: generate, info, compare, bench. Bad input gives one line on stderr and exit code 2."""
+"""The command line: generate, info, quantize, compare, bench.
+
+Bad input gives one line on stderr and exit code 2.
+"""
 
 import argparse
 import json
@@ -13,13 +16,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm import backends, bench, costs, diverge, rope
-from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, load
+from minidecilm import backends, bench, bench_report, costs, diverge, rope
+from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, find_folder, load
+from minidecilm.cache import KV_CACHES
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
 from minidecilm.files import replacing
 from minidecilm.generation import check_length, length_limit
+from minidecilm.packed import GROUPS
 from minidecilm.presets import PRESET_NAMES, preset
+from minidecilm.quantize import quantize_checkpoint
+from minidecilm.scheme import BITS
 from minidecilm.trace import Step
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
@@ -114,6 +121,24 @@ def _build_parser() -> argparse.ArgumentParser:
     info.add_argument("model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder (./NAME)")
     info.add_argument("--json", action="store_true", help="print JSON")
 
+    quantize = _add_command(
+        commands,
+        "quantize",
+        "write a model with int8 or int4 weights into a new folder",
+        "minidecilm quantize DeciLM-6b-instruct decilm-6b-int4 --weights int4 --group 64",
+    )
+    quantize.set_defaults(run=_quantize)
+    quantize.add_argument("source", help="demo, a checkpoint folder, or a hub id")
+    quantize.add_argument("folder", type=Path, help="to be created")
+    quantize.add_argument("--weights", default="int4", help=f"{', '.join(BITS)} (default: int4)")
+    quantize.add_argument(
+        "--group",
+        type=int,
+        default=64,
+        metavar="N",
+        help=f"columns that share a scale: {', '.join(map(str, GROUPS))} (default: 64)",
+    )
+
     compare = _add_command(
         commands,
         "compare",
@@ -181,6 +206,7 @@ _LOAD_OPTIONS = {
     "weights": ("stored", WEIGHTS),
     "dtype": ("float32", ("float32", "float64")),
     "rope": ("reference", rope.POLICIES),
+    "kv_cache": ("compute", KV_CACHES),
 }
 
 
@@ -188,7 +214,7 @@ def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> No
     for name, (default, values) in _LOAD_OPTIONS.items():
         note = "; two values, with a comma between, for the two runs" if pair else ""
         parser.add_argument(
-            f"--{name}",
+            f"--{name.replace('_', '-')}",
             default=default,
             metavar=name.upper(),
             help=f"{', '.join(values)} (default: {default}){note}",
@@ -237,11 +263,13 @@ def _info(options: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 0
     rotary, dtypes = facts["rope"], facts["dtypes"]
+    group = f", a scale per {facts['group']} columns" if facts["group"] else ""
     scaling = f"dynamic NTK x{rotary['factor']:g} beyond it" if rotary["factor"] else "no scaling"
     print(
         f"{facts['model']}\n"
         f"  parameters        {facts['parameters']:,}\n"
-        f"  weights           {facts['weight_bytes']:,} bytes, storage {'/'.join(dtypes['storage'])}\n"
+        f"  weights           {facts['weight_bytes']:,} bytes, {facts['bits_per_weight']:.2f} bits each, "
+        f"storage {'/'.join(dtypes['storage'])}{group}\n"
         f"  computed in       {dtypes['compute']}, accumulated in {dtypes['accumulate']}\n"
         f"  KV cache          {facts['kv_cache_bytes_per_token']:,} bytes per token in bfloat16\n"
         f"  context           {facts['max_position_embeddings']:,} tokens, {scaling}\n"
@@ -260,6 +288,7 @@ def _info(options: argparse.Namespace) -> int:
 def _facts(model: str) -> dict[str, Any]:
     """Everything `info` prints, of a preset, a config.json, or a checkpoint folder."""
     storage: list[str]
+    group = None
     if model.lower() in PRESET_NAMES:
         config = preset(model)
         nbytes, storage = costs.weight_bytes(config), [config.torch_dtype]
@@ -273,6 +302,7 @@ def _facts(model: str) -> dict[str, Any]:
     else:
         checkpoint = open_checkpoint(DEMO_FOLDER if model == "demo" else model)
         config, nbytes, storage = checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes)
+        group = checkpoint.scheme.group if checkpoint.scheme else None
     columns = zip(
         config.layers, costs.parameters_per_layer(config), costs.kv_cache_bytes_per_layer(config), strict=True
     )
@@ -291,6 +321,8 @@ def _facts(model: str) -> dict[str, Any]:
         "model": model,
         "parameters": config.num_parameters,
         "weight_bytes": nbytes,
+        "bits_per_weight": 8 * nbytes / config.num_parameters,
+        "group": group,
         "kv_heads_per_layer": list(config.num_key_value_heads_per_layer),
         "kv_cache_bytes_per_token": costs.kv_cache_bytes(config),
         "max_position_embeddings": config.max_position_embeddings,
@@ -309,12 +341,18 @@ def _facts(model: str) -> dict[str, Any]:
     }
 
 
+def _quantize(options: argparse.Namespace) -> int:
+    quantize_checkpoint(find_folder(options.source), options.folder, options.weights, options.group)
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     settings: list[dict[str, Any]] = [{}, {}]
     for name in _LOAD_OPTIONS:
         values = getattr(options, name).split(",")
         if len(values) > 2:
-            raise ValueError(f"--{name}: expected one value or two, found {len(values)}")
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option}: expected one value or two, found {len(values)}")
         for setting, value in zip(settings, values * (3 - len(values)), strict=True):
             setting[name] = value
     a, b = (
@@ -379,11 +417,12 @@ def _bench(options: argparse.Namespace) -> int:
         title = options.model or "demo"
         model = load(title, **settings).model
     measurement = bench.measure(model, plan)
-    facts = bench.report(model, measurement, bench.probe(bench.threads_of(model.backend.name)))
+    limits = bench.probe(bench.threads_of(model.backend.name), bench.arithmetic_of(model))
+    facts = bench_report.report(model, measurement, limits)
     if options.json:
         print(json.dumps({"model": title, **facts}, indent=1))
     else:
-        print(bench.table(facts, title))
+        print(bench_report.table(facts, title))
     return 0
 
 

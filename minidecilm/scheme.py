@@ -79,25 +79,29 @@ class Scheme:
         ConfigError
             For a missing, unknown or wrong key, which it names.
         """
+        try:
+            return cls._from_dict(values, tied)
+        except ConfigError as problem:
+            raise ConfigError(
+                f"quantization_config: {problem}; quantise the original model with this version"
+            ) from None
+
+    @classmethod
+    def _from_dict(cls, values: Any, tied: bool) -> "Scheme":
         if not isinstance(values, Mapping):
-            raise ConfigError(f"quantization_config: expected an object, found {brief(values)}")
+            raise ConfigError(f"expected an object, found {brief(values)}")
         # First, because it says why none of the other keys is known.
         _check("quant_method", values.get("quant_method"), _METHOD)
         expected = cls("int8").to_dict(tied)
         for key in (*expected, *values):
             if key not in values or key not in expected:
-                fault = "missing" if key in expected else "unknown"
-                raise ConfigError(f"quantization_config: {brief(key)} is {fault}; {_ADVICE}")
+                raise ConfigError(f"{'missing' if key in expected else 'unknown'} key {brief(key)}")
         _check("layout", values["layout"], _LAYOUT)
         _check("head", values["head"], expected["head"])
         return cls(values["weights"], values["group"])
 
 
-_ADVICE = "quantise the original model with this version"
-
-
 def _check(key: str, value: Any, *allowed: Any) -> None:
     # type(), because JSON holds true and 64.0, which are equal to integers
     if not any(type(value) is type(known) and value == known for known in allowed):
-        expected = " or ".join(map(repr, allowed))
-        raise ConfigError(f"quantization_config: {key}: expected {expected}, found {brief(value)}; {_ADVICE}")
+        raise ConfigError(f"{key}: expected {' or '.join(map(repr, allowed))}, found {brief(value)}")
