@@ -6,11 +6,15 @@ rotary base follow each row's own tokens.
 
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
 from minidecilm.ops import Array
+
+#: Names of what keys and values may be stored as; "compute" stands for the compute dtype.
+KV_CACHES = ("compute", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class KVCache:
     Attributes
     ----------
     keys, values : list of (B, K, max_length, D) arrays
-        One per layer; K is that layer's. Slots from `length` on are unused.
+        One per layer; K is that layer's. Slots from `length` on are unused. Stored narrower than computed
+        in, they are rounded when written, and what attends to them sees the rounded values.
     length : int
         Slots in use, padding included.
     row_lengths : (B,) int array
@@ -77,8 +82,9 @@ class KVCache:
         shapes = [
             (batch_size, heads, max_length, config.head_dim) for heads in config.num_key_value_heads_per_layer
         ]
-        self.keys = [np.zeros(shape, dtype) for shape in shapes]
-        self.values = [np.zeros(shape, dtype) for shape in shapes]
+        storage = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
+        self.keys = [np.zeros(shape, storage) for shape in shapes]
+        self.values = [np.zeros(shape, storage) for shape in shapes]
         self.batch_size = batch_size
         self.max_length = max_length
         self.length = 0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from minidecilm import ops, rope
 from minidecilm.backends import Backend
-from minidecilm.cache import KVCache, Window
+from minidecilm.cache import KV_CACHES, KVCache, Window
 from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
@@ -28,14 +28,16 @@ class DeciLM:
     backend : Backend
         Computes the operations.
     dtype : {"float32", "float64"}
-        Compute and accumulate dtype; also that of the cache.
+        Compute and accumulate dtype.
     rope_policy : {"reference", "fixed", "exact"}
         See :mod:`minidecilm.rope`.
+    kv_cache : {"compute", "float32", "bfloat16"}
+        Storage dtype of cached keys and values; "compute" is the compute dtype.
 
     Raises
     ------
     ValueError
-        For a dtype the backend lacks or an unknown policy.
+        For a dtype the backend lacks, an unknown policy or cache storage.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class DeciLM:
         backend: Backend,
         dtype: str = "float32",
         rope_policy: str = "reference",
+        kv_cache: str = "compute",
     ) -> None:
         if dtype not in backend.dtypes:
             raise ValueError(
@@ -52,17 +55,20 @@ class DeciLM:
             )
         if rope_policy not in rope.POLICIES:
             raise ValueError(f"rope {rope_policy!r}: choose from {', '.join(rope.POLICIES)}")
+        if kv_cache not in KV_CACHES:
+            raise ValueError(f"kv_cache {kv_cache!r}: choose from {', '.join(KV_CACHES)}")
         self.config = config
         self.weights = weights
         self.backend = backend
         self.dtype = np.dtype(dtype)
         self.rope_policy = rope_policy
+        self.kv_cache = dtype if kv_cache == "compute" else kv_cache
 
     def new_cache(
         self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None
     ) -> KVCache:
         """Make an empty cache for `batch_size` rows of up to `max_length` slots; see :class:`KVCache`."""
-        return KVCache(self.config, batch_size, max_length, self.dtype, planned_lengths)
+        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths)
 
     def __call__(
         self,

@@ -142,7 +142,7 @@ def attention_weights(q: Array, k: Array, visible: Array) -> Array:
     ----------
     q : (B, H, T, D) array
     k : (B, K, S, D) array
-        H must be a multiple of K.
+        H must be a multiple of K. Widened to the dtype of `q` where it is stored narrower.
     visible : (B, T, S) bool array
         Whether query t may see key s.
 
@@ -160,7 +160,8 @@ def attention_weights(q: Array, k: Array, visible: Array) -> Array:
     K, S = k.shape[1:3]
     G = H // K
     # Heads of one group are neighbours, so folding G into T lets them share K without repeating it.
-    scores = q.reshape(B, K, G * T, D) @ k.swapaxes(2, 3) / np.sqrt(D, dtype=q.dtype)  # (B, K, G*T, S)
+    folded = q.reshape(B, K, G * T, D)
+    scores = folded @ np.asarray(k, q.dtype).swapaxes(2, 3) / np.sqrt(D, dtype=q.dtype)  # (B, K, G*T, S)
     weights = softmax(scores.reshape(B, K, G, T, S), visible[:, None, None])
     return weights.reshape(B, H, T, S)
 
@@ -172,6 +173,7 @@ def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
     """
     B, H, T, D = q.shape
     K, S = k.shape[1:3]
+    k, v = np.asarray(k, q.dtype), np.asarray(v, q.dtype)
     mixed = np.empty_like(q)
     step = max(1, _SCORES // (B * H * S))
     for start in range(0, T, step):

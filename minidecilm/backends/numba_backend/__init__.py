@@ -1,0 +1,95 @@
+"""The network's operations compiled by Numba for this CPU, by all its cores: the folder that imports Numba.
+
+Two sets of kernels with one meaning. The explicit ones (:mod:`.linear`, :mod:`.attention`,
+:mod:`.elementwise`) say what every vector register holds, and need AVX2 or AVX-512 VNNI; the portable ones
+are plain loops for every other CPU. Compiled code is kept on disk, so only the first run of a machine waits
+for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
+"""
+
+import os
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+
+from minidecilm import ops
+from minidecilm.backends import Backend
+from minidecilm.ops import Array
+from minidecilm.packed import PackedWeight
+
+#: Set this environment variable to one of :data:`KERNELS` to choose; by default the CPU decides.
+KERNELS_VARIABLE = "MINIDECILM_KERNELS"
+KERNELS = ("explicit", "portable")
+
+
+def create() -> Backend:
+    """Make the backend, with the kernels that suit this CPU or that the environment asks for.
+
+    Raises
+    ------
+    ValueError
+        If the environment asks for kernels that there are not, or that this CPU cannot run.
+    """
+    kernels = os.environ.get(KERNELS_VARIABLE, "") or _suitable()
+    if kernels not in KERNELS:
+        raise ValueError(f"{KERNELS_VARIABLE}={kernels!r}: choose from {', '.join(KERNELS)}")
+    if kernels == "explicit" and _suitable() != "explicit":
+        raise ValueError(f"{KERNELS_VARIABLE}=explicit: needs a CPU with AVX2 and FMA, and Numba's compiler")
+    if kernels == "portable":
+        from minidecilm.backends.numba_backend import portable_attention, portable_linear
+
+        return Backend(
+            "numba",
+            dtypes=("float32",),
+            kernels=kernels,
+            linear=_linear(portable_linear.linear_stored, portable_linear.linear_packed),
+            attention=portable_attention.attention,
+        )
+    from minidecilm.backends.numba_backend import attention, elementwise, linear
+
+    return Backend(
+        "numba",
+        dtypes=("float32",),
+        kernels=kernels,
+        linear=_linear(linear.linear_stored, linear.linear_packed),
+        rms_norm=elementwise.rms_norm,
+        attention=attention.attention,
+        swiglu=elementwise.swiglu,
+    )
+
+
+def _suitable() -> str:
+    from numba import config
+
+    if config.DISABLE_JIT:  # Python has no vectors
+        return "portable"
+    from minidecilm.backends.numba_backend import vectors
+
+    return "explicit" if vectors.USABLE else "portable"
+
+
+def _linear(
+    stored: Callable[[Array, Array], Array], packed: Callable[[Array, PackedWeight], Array]
+) -> Callable[[Array, Array | PackedWeight], Array]:
+    """Choose by what a weight is stored as; what no kernel reads goes the way of ``ops``."""
+
+    def linear(x: Array, weight: Array | PackedWeight) -> Array:
+        rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
+        if isinstance(weight, PackedWeight):
+            y = packed(rows, weight)
+        elif weight.dtype == ml_dtypes.bfloat16:
+            y = stored(rows, _read_only(weight.view(np.uint16)))
+        elif weight.dtype == np.float32:
+            y = stored(rows, _read_only(weight))
+        else:
+            return ops.linear(x, weight)
+        return y.reshape(*x.shape[:-1], len(weight))
+
+    return linear
+
+
+def _read_only(weight: Array) -> Array:
+    """Weights as kernels are compiled for them: as a memory-mapped file gives them."""
+    weight = np.ascontiguousarray(weight).view()
+    weight.flags.writeable = False
+    return weight

@@ -30,7 +30,6 @@ _AHEAD = 8192  # bytes of packed weights that are asked for early
 
 _dot_4x2, _dot_4x1, _dot_1x1 = tiles.dot_tile(4, 2), tiles.dot_tile(4, 1), tiles.dot_tile(1, 1)
 _dot_4x2_again = tiles.dot_tile(4, 2, prefetching=False)
-_transpose = tiles.transpose_tile()
 _outer = tiles.outer_tile(_OUTER_TOKENS, tiles.PARTS)
 _int8_1, _int8_4, _int4_1, _int4_4 = (
     make(tokens) for make in (tiles.int8_tile, tiles.int4_tile) for tokens in (1, 4)
@@ -194,7 +193,7 @@ def _widen(weight, row, count, first, width, widened):  # type: ignore[no-untype
     for column in range(0, whole, LANES):
         for part in range(0, _PANEL, LANES):
             source = (row + part) * columns + first + column
-            _transpose(weight, source, columns, widened, column * _PANEL + part, _PANEL)
+            vectors.transpose(weight, source, columns, widened, column * _PANEL + part, _PANEL)
     # What fills no square of LANES x LANES goes by way of one that is filled up with zeros.
     square = np.zeros((LANES, LANES), weight.dtype)
     for column in range(whole, width, LANES):
@@ -203,7 +202,7 @@ def _widen(weight, row, count, first, width, widened):  # type: ignore[no-untype
             for i in range(min(LANES, count - part)):
                 for j in range(min(LANES, width - column)):
                     square[i, j] = weight[row + part + i, first + column + j]
-            _transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
+            vectors.transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
 
 
 @njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]

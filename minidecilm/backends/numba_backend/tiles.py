@@ -166,34 +166,6 @@ def outer_tile(tokens: int, parts: int) -> Any:
     return _tile("weights w x x_offset sums s count", write)
 
 
-def transpose_tile() -> Any:
-    """Make ``tile(source, s, s_stride, target, t, t_stride)``: LANES x LANES values, rows become columns.
-
-    `source` is float32 or bfloat16 bits, `target` float32.
-    """
-
-    def write(code: _Writer) -> None:
-        builder = code.builder
-        rows = [
-            code.call(vectors.load, "source", code.at(code["s"], (row, code["s_stride"]))).value
-            for row in range(LANES)
-        ]
-        # Interleaving row i with row i + LANES / 2, log2(LANES) times, is a transposition.
-        low = [lane // 2 + lane % 2 * LANES for lane in range(LANES)]
-        masks = [
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane + shift for lane in low])
-            for shift in (0, LANES // 2)
-        ]
-        for _ in range(LANES.bit_length() - 1):
-            halves = zip(rows[: LANES // 2], rows[LANES // 2 :], strict=True)
-            rows = [builder.shuffle_vector(a, b, mask) for a, b in halves for mask in masks]
-        for column, row in enumerate(rows):
-            place = code.at(code["t"], (column, code["t_stride"]))
-            code.call(vectors.store, "target", place, _Value(vectors.FLOATS, row))
-
-    return _tile("source s s_stride target t t_stride", write)
-
-
 def _add_group(code: _Writer, totals: list["_Sum"], tokens: int) -> None:
     """Scale the int32 sums of one group by those of weights and activations; add to sums[token, row]."""
     for token in range(tokens):

@@ -237,6 +237,29 @@ def multiply(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def divide(typing: Any, a: Any, b: Any) -> Any:
+    """``a / b``."""
+    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def negative(typing: Any, a: Any) -> Any:
+    """``-a``."""
+    return FLOATS(FLOATS), lambda context, builder, signature, arguments: builder.fneg(arguments[0])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def where_positive(typing: Any, condition: Any, a: Any, b: Any) -> Any:
+    """``a`` in the lanes where `condition` is at least 0, else ``b``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        condition, a, b = arguments
+        return builder.select(builder.fcmp_ordered(">=", condition, _constant(0.0)), a, b)
+
+    return FLOATS(FLOATS, FLOATS, FLOATS), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def larger(typing: Any, a: Any, b: Any) -> Any:
     """``a`` where it is larger than `b`, else `b`: a NaN in `a` is passed over, one in `b` is kept."""
 

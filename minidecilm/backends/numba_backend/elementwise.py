@@ -1,0 +1,74 @@
+"""The operations between matrix products, with explicit vectors: one pass over memory, by all threads."""
+
+import numpy as np
+from numba import njit, prange
+
+from minidecilm.backends.numba_backend import vectors
+from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.ops import Array
+
+_PIECE = 1 << 12  # elements of one item of work; a multiple of LANES
+
+
+def swiglu(gate: Array, up: Array) -> Array:
+    """Gate `up` by silu(gate), as :func:`minidecilm.ops.swiglu`: float32 (..., F), (..., F) -> (..., F)."""
+    mixed = np.empty(gate.shape, np.float32)
+    _swiglu(np.ravel(gate), np.ravel(up), mixed.reshape(-1))
+    return mixed
+
+
+def rms_norm(x: Array, weight: Array, eps: float) -> Array:
+    """Normalise as :func:`minidecilm.ops.rms_norm`: float32 (..., E) -> (..., E)."""
+    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    normalised = np.empty(rows.shape, np.float32)
+    _rms_norm(rows, weight.astype(np.float32), np.float32(eps), normalised)
+    return normalised.reshape(x.shape)
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _swiglu(gate, up, mixed):  # type: ignore[no-untyped-def]
+    for piece in prange((len(gate) + _PIECE - 1) // _PIECE):
+        _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _swiglu_piece(gate, up, mixed, start, stop):  # type: ignore[no-untyped-def]
+    whole = stop - (stop - start) % LANES
+    for i in range(start, whole, LANES):
+        vectors.store(mixed, i, _gated(vectors.load(gate, i), vectors.load(up, i)))
+    if whole < stop:
+        last = np.zeros((3, LANES), np.float32)
+        last[0, : stop - whole] = gate[whole:stop]
+        last[1, : stop - whole] = up[whole:stop]
+        vectors.store(last, 2 * LANES, _gated(vectors.load(last, 0), vectors.load(last, LANES)))
+        mixed[whole:stop] = last[2, : stop - whole]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _gated(gate, up):  # type: ignore[no-untyped-def]
+    """``gate * sigmoid(gate) * up``, where sigmoid is taken from e**-|gate|, which never overflows."""
+    one = vectors.splat(np.float32(1))
+    decay = vectors.exp(vectors.negative(vectors.absolute(gate)))
+    above = vectors.where_positive(gate, one, decay)
+    return vectors.multiply(vectors.multiply(gate, up), vectors.divide(above, vectors.add(one, decay)))
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rms_norm(x, weight, eps, normalised):  # type: ignore[no-untyped-def]
+    for row in prange(len(x)):
+        _rms_norm_row(x[row], weight, eps, normalised[row])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _rms_norm_row(x, weight, eps, normalised):  # type: ignore[no-untyped-def]
+    whole = len(x) - len(x) % LANES
+    squares = vectors.zeros()
+    for i in range(0, whole, LANES):
+        values = vectors.load(x, i)
+        squares = vectors.fma(values, values, squares)
+    total = vectors.sum_lanes(squares)
+    for i in range(whole, len(x)):
+        total += x[i] * x[i]
+    inverse = np.float32(1) / np.sqrt(total / np.float32(len(x)) + eps)
+    for i in range(len(x)):
+        normalised[i] = weight[i] * (x[i] * inverse)

@@ -1,0 +1,96 @@
+"""Matrix products of the Numba backend in plain loops: the twin of :mod:`.linear` for CPUs without AVX2.
+
+The same arithmetic, the rounding of activations included; LLVM vectorises it as well as it can.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from minidecilm.ops import Array
+
+_LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
+
+
+def linear_stored(x: Array, weight: Array) -> Array:
+    """Multiply float32 activations with a matrix as stored; see :func:`.linear.linear_stored`."""
+    y = np.empty((len(x), len(weight)), np.float32)
+    _stored(weight, x, y)
+    return y
+
+
+def linear_packed(x: Array, weight: Any) -> Array:
+    """Multiply float32 activations with packed weights; see :func:`.linear.linear_packed`."""
+    y = np.empty((len(x), weight.shape[0]), np.float32)
+    codes, scales, sums = _round_activations(x, weight.scales.shape[1], weight.group)
+    w_codes, w_scales = weight.codes, weight.scales.view(np.uint16)
+    _packed(w_codes, w_scales, weight.group, weight.bits, codes, scales, sums, y)
+    return y
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _widened(bits):  # type: ignore[no-untyped-def]
+    """Value of a weight: float32 as it is, or the bits of a bfloat16, the upper half of a float32."""
+    if isinstance(bits, np.uint16):
+        return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+    return bits
+
+
+@njit(cache=True, parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)  # type: ignore[untyped-decorator]
+def _stored(weight, x, y):  # type: ignore[no-untyped-def]
+    for row in prange(len(weight)):
+        wide = np.empty(weight.shape[1], np.float32)
+        for column in range(len(wide)):
+            wide[column] = _widened(weight[row, column])
+        for token in range(len(x)):
+            total = np.float32(0)
+            for column in range(len(wide)):
+                total += x[token, column] * wide[column]
+            y[token, row] = total
+
+
+def _round_activations(x: Array, groups: int, group: int) -> tuple[Array, Array, Array]:
+    """Round to int8 by groups of columns: codes (N, groups, group), scales and sums (N, groups)."""
+    padded = np.zeros((len(x), groups * group), np.float32)
+    padded[:, : x.shape[1]] = x
+    grouped = padded.reshape(len(x), groups, group)
+    peak = np.abs(grouped).max(axis=-1)  # NaN where one is; it reaches the result by way of the scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(peak > 0, np.float32(127) / peak, np.float32(0))
+        codes = np.rint(grouped * inverse[..., None])
+    codes = np.nan_to_num(codes).astype(np.int8)
+    scales = peak / np.float32(127) + grouped.sum(axis=-1) * np.float32(0)
+    return codes, scales, codes.sum(axis=-1, dtype=np.int32)
+
+
+@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):  # type: ignore[no-untyped-def]
+    panels, chunks, height = codes.shape[:3]
+    tokens, rows = y.shape
+    columns = 4 if bits == 8 else 8  # of a chunk
+    for panel in prange(panels):
+        dots = np.empty(height, np.int32)
+        sums = np.empty(height, np.float32)
+        for token in range(tokens):
+            sums[:] = 0
+            for g in range(scales.shape[1]):
+                dots[:] = 0 if bits == 8 else -8 * x_sums[token, g]
+                first = g * group // columns
+                for chunk in range(first, min(first + group // columns, chunks)):
+                    at = (chunk - first) * columns
+                    for row in range(height):
+                        dot = np.int32(0)
+                        for j in range(4):
+                            code = np.int32(codes[panel, chunk, row, j])
+                            if bits == 8:
+                                dot += np.int32(code * x_codes[token, g, at + j])
+                            else:
+                                dot += np.int32((code & 15) * x_codes[token, g, at + j])
+                                dot += np.int32((code >> 4) * x_codes[token, g, at + 4 + j])
+                        dots[row] += dot
+                for row in range(height):
+                    scale = _widened(scales[panel, g, row]) * x_scales[token, g]
+                    sums[row] += np.float32(dots[row]) * scale
+            for row in range(min(height, rows - panel * height)):
+                y[token, panel * height + row] = sums[row]
