@@ -7,15 +7,9 @@ ones they are changes nothing in the work.
 """
 
 import os
-import platform
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +22,7 @@ from minidecilm.model import DeciLM
 from minidecilm.packed import Weight
 from minidecilm.progress import ProgressBar, progress_bar
 from minidecilm.random_weights import random_weights, random_weights_bytes
+from minidecilm.scheme import BITS
 from minidecilm.trace import LayerClock
 
 _WARM_UP_STEPS = 2
@@ -117,14 +112,17 @@ class Limits:
     ----------
     read_bandwidth : float or None
         Bytes per second.
-    peak_flops : float or None
-        Operations in float32 per second.
+    peak : float or None
+        Additions and multiplications per second.
+    arithmetic : {"float32", "int8", "int4"}
+        Of which numbers: what the kernels compute matrix products with.
     reason : str
         Empty if both are known.
     """
 
     read_bandwidth: float | None
-    peak_flops: float | None
+    peak: float | None
+    arithmetic: str = "float32"
     reason: str = ""
 
 
@@ -301,13 +299,15 @@ def _run(model: DeciLM, plan: Plan, batch_size: int, bar: ProgressBar) -> tuple[
     return middle - start, perf_counter() - middle
 
 
-def probe(threads: int, progress: bool | None = None) -> Limits:
+def probe(threads: int, arithmetic: str = "float32", progress: bool | None = None) -> Limits:
     """Measure the limits of this machine; takes about two seconds, the first time a few more to compile.
 
     Parameters
     ----------
     threads : int
         As many as the rounds used.
+    arithmetic : {"float32", "int8", "int4"}
+        From :func:`arithmetic_of`.
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
     """
@@ -319,12 +319,23 @@ def probe(threads: int, progress: bool | None = None) -> Limits:
         with progress_bar(2, "probing this machine", "limit", progress) as bar:
             read_bandwidth = numba_probe.read_bandwidth(size, threads)
             bar.update(1)
-            peak_flops = numba_probe.peak_flops(threads)
+            if arithmetic in BITS:
+                peak = numba_probe.peak_integer_ops(BITS[arithmetic], threads)
+            else:
+                peak = numba_probe.peak_flops(threads)
             bar.update(1)
-        return Limits(read_bandwidth, peak_flops)
+        return Limits(read_bandwidth, peak, arithmetic)
     except Exception as problem:  # Numba is absent, switched off, or does not know this processor
         first_line = (str(problem).strip().splitlines() or [""])[0]
-        return Limits(None, None, f"Numba cannot compile here: {first_line or type(problem).__name__}")
+        reason = f"Numba cannot compile here: {first_line or type(problem).__name__}"
+        return Limits(None, None, arithmetic, reason)
+
+
+def arithmetic_of(model: DeciLM) -> str:
+    """Say which numbers the matrix products of a model are computed with, for :func:`probe`."""
+    storage = storage_of(model)
+    explicit = getattr(model.backend, "kernels", None) == "explicit"
+    return storage if storage in BITS and explicit else "float32"
 
 
 def threads_of(backend: str) -> int:
@@ -341,217 +352,14 @@ def threads_of(backend: str) -> int:
     return cores
 
 
-def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str, Any]:
-    """Derive everything that is shown: rates, shares of the limits, and what the limits allow.
-
-    Returns
-    -------
-    dict
-        Ready for JSON; units are in the names. The rates at the top are those of the first batch size.
-        Shares are of 1 and may pass it: small weights stay in a cache, and integer kernels do more operations
-        than the float32 ones that the peak counts. What could not be measured is None.
-    """
-    streamed = [model.weights[name] for name in costs.streamed_weights(model.config)]
-    weight_bytes = sum(weight.nbytes for weight in streamed)
-    runs = [
-        {
-            "batch_size": timing.batch_size,
-            "prefill": _prefill(model.config, weight_bytes, measurement, timing, limits),
-            "decode": _decode(model.config, weight_bytes, measurement, timing, limits),
-        }
-        for timing in measurement.timings
-    ]
-    first: dict[str, Any] = runs[0]
-    plan, memory = measurement.plan, measurement.memory
-    return {
-        "prefill_tokens_per_second": first["prefill"]["tokens_per_second"],
-        "decode_tokens_per_second": first["decode"]["tokens_per_second"],
-        "weight_bytes_per_second": first["decode"]["weight_bytes_per_second"],
-        "read_bandwidth_bytes_per_second": limits.read_bandwidth,
-        "peak_flops_per_second": limits.peak_flops,
-        "peak_memory_bytes": memory.get("peak"),
-        "anonymous_memory_bytes": memory.get("anonymous"),
-        "mapped_memory_bytes": memory.get("mapped"),
-        "parameters": model.config.num_parameters,
-        "layers": len(model.config.layers),
-        "weight_bytes_per_step": weight_bytes,
-        "kv_cache_bytes_per_token": measurement.kv_cache_bytes_per_token,
-        "backend": model.backend.name,
-        "kernels": getattr(model.backend, "kernels", None),
-        "weights": _storage(streamed),
-        "dtype": str(model.dtype),
-        "kv_cache": measurement.kv_cache,
-        "rope": model.rope_policy,
-        "threads": threads_of(model.backend.name),
-        "prompt_tokens": plan.prompt_tokens,
-        "new_tokens": plan.new_tokens,
-        "rounds": plan.rounds,
-        "runs": runs,
-        "cpu": machine.cpu_model(),
-        "last_level_cache_bytes": machine.last_level_cache_bytes(),
-        "versions": {"python": platform.python_version(), **_versions("minidecilm", "numpy", "numba")},
-        "note": limits.reason,
-    }
+def streamed(model: DeciLM) -> list[Weight]:
+    """Give the matrices that every step reads whole."""
+    return [model.weights[name] for name in costs.streamed_weights(model.config)]
 
 
-def _storage(weights: Sequence[Weight]) -> str:
-    """Storage dtype of most of the bytes: the head of an int4 model takes int8."""
+def storage_of(model: DeciLM) -> str:
+    """Storage dtype of most of these bytes: the head of an int4 model takes int8."""
     nbytes: Counter[str] = Counter()
-    for weight in weights:
+    for weight in streamed(model):
         nbytes[str(weight.dtype)] += weight.nbytes
     return nbytes.most_common(1)[0][0]
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for name in packages:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def _prefill(
-    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
-) -> dict[str, Any]:
-    rows, T = timing.batch_size, measurement.plan.prompt_tokens
-    cached = rows * T * measurement.kv_cache_bytes_per_token
-    flops = costs.forward_flops(config, rows, T)
-    return _phase(timing.prefill_seconds, rows * T, weight_bytes, cached, flops, limits)
-
-
-def _decode(
-    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
-) -> dict[str, Any]:
-    rows, plan = timing.batch_size, measurement.plan
-    past = range(plan.prompt_tokens, plan.length)  # before each step
-    cached = sum(rows * (tokens + 1) * measurement.kv_cache_bytes_per_token for tokens in past)
-    flops = sum(costs.forward_flops(config, rows, 1, tokens) for tokens in past)
-    return _phase(timing.decode_seconds, rows * len(past), len(past) * weight_bytes, cached, flops, limits)
-
-
-def _phase(
-    seconds: Sequence[float], tokens: int, weight_bytes: int, cache_bytes: int, flops: int, limits: Limits
-) -> dict[str, Any]:
-    """Rates of one phase at one batch size; bytes and operations are those of one round."""
-    typical = median(seconds)
-    figures: dict[str, Any] = {
-        "tokens_per_second": tokens / typical,
-        "spread": (max(seconds) - min(seconds)) / typical if len(seconds) > 1 else None,
-        "seconds": list(seconds),
-        "weight_bytes_per_second": weight_bytes / typical,
-        "flops_per_second": flops / typical,
-        "predicted_tokens_per_second": None,
-        "predicted_limit": None,
-        "share_of_predicted": None,
-        "share_of_read_bandwidth": None,
-        "share_of_peak_flops": None,
-    }
-    if limits.read_bandwidth and limits.peak_flops:
-        predicted, limit = costs.roofline_seconds(
-            weight_bytes + cache_bytes, flops, limits.read_bandwidth, limits.peak_flops
-        )
-        figures |= {
-            "predicted_tokens_per_second": tokens / predicted,
-            "predicted_limit": limit,
-            "share_of_predicted": predicted / typical,
-            "share_of_read_bandwidth": weight_bytes / typical / limits.read_bandwidth,
-            "share_of_peak_flops": flops / typical / limits.peak_flops,
-        }
-    return figures
-
-
-def table(facts: dict[str, Any], title: str) -> str:
-    """Lay a report out for a person: what was measured, a table, and a sentence that says what it means.
-
-    Parameters
-    ----------
-    facts : dict
-        From :func:`report`.
-    title : str
-        Name of the model.
-    """
-    kernels = f" ({facts['kernels']} kernels)" if facts["kernels"] else ""
-    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
-    bandwidth, peak = facts["read_bandwidth_bytes_per_second"], facts["peak_flops_per_second"]
-    limits = f"reads {_number(bandwidth, 1e9)} GB/s, computes {_number(peak, 1e9)} GFLOP/s in float32"
-    lines = [
-        f"{title}: {facts['parameters']:,} parameters in {facts['layers']} layers, "
-        f"{facts['weights']} weights, {_size(facts['weight_bytes_per_step'])} read per step",
-        f"{facts['backend']} backend{kernels}, {threads}, computed in {facts['dtype']}, "
-        f"KV cache {facts['kv_cache']}",
-        f"{facts['cpu']}: {limits if bandwidth and peak else 'limits unknown'}",
-    ]
-    if facts["peak_memory_bytes"] is not None:
-        parts = ""
-        if facts["anonymous_memory_bytes"] is not None:
-            parts = (
-                f"; at the end {_size(facts['anonymous_memory_bytes'])} its own, "
-                f"{_size(facts['mapped_memory_bytes'])} mapped files"
-            )
-        lines.append(f"peak memory {_size(facts['peak_memory_bytes'])}{parts}")
-    head = ("", "batch", "tokens/s", "spread", "predicted", "reached")
-    rows = [(*head, "weights GB/s", "of bandwidth", "GFLOP/s", "of peak")]
-    sizes = {"prefill": f"{facts['prompt_tokens']} tokens", "decode": f"{facts['new_tokens']} steps"}
-    for phase, size in sizes.items():
-        for run in facts["runs"]:
-            found = run[phase]
-            rows.append(
-                (
-                    f"{phase}, {size}",
-                    str(run["batch_size"]),
-                    _number(found["tokens_per_second"]),
-                    _percent(found["spread"]),
-                    _number(found["predicted_tokens_per_second"]),
-                    _percent(found["share_of_predicted"]),
-                    _number(found["weight_bytes_per_second"], 1e9),
-                    _percent(found["share_of_read_bandwidth"]),
-                    _number(found["flops_per_second"], 1e9),
-                    _percent(found["share_of_peak_flops"]),
-                )
-            )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.append("")
-    for row in rows:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells))
-    lines += ["", _reading(facts)]
-    return "\n".join(lines)
-
-
-def _reading(facts: dict[str, Any]) -> str:
-    """Say in a sentence what the figures of the first batch size mean."""
-    first = facts["runs"][0]
-    decode, prefill, batch = first["decode"], first["prefill"], first["batch_size"]
-    if decode["share_of_read_bandwidth"] is None:
-        return f"How much of this machine that is remains unknown. {facts['note']}"
-    cache = facts["last_level_cache_bytes"] or 0
-    if facts["weight_bytes_per_step"] <= cache:
-        return (
-            f"The weights stay in the processor's caches ({_size(cache)}), so shares of the memory's speed "
-            "say little: in a model this small, most time goes into starting each operation."
-        )
-    return (
-        f"Decode at batch {batch} reads weights at {_percent(decode['share_of_read_bandwidth'])} of this "
-        f"machine's read bandwidth and reaches {_percent(decode['share_of_predicted'])} of what its limits "
-        f"allow; prefill computes at {_percent(prefill['share_of_peak_flops'])} of its float32 peak."
-    )
-
-
-def _number(value: float | None, unit: float = 1) -> str:
-    """Three digits or more, without an exponent."""
-    if value is None:
-        return "-"
-    value /= unit
-    digits = next((digits for digits, least in enumerate((100, 10, 1)) if value >= least), 3)
-    return f"{value:,.{digits}f}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"

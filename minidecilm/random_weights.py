@@ -6,13 +6,10 @@ import numpy as np
 
 from minidecilm.config import Config
 from minidecilm.ops import Array
-from minidecilm.packed import BFLOAT16, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
+from minidecilm.packed import BFLOAT16, BITS, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
 from minidecilm.progress import progress_bar
-
-#: Columns that share a scale in packed matrices.
-GROUP = 64
-
-_BITS = {"int8": 8, "int4": 4}
+from minidecilm.scheme import BITS as PACKED
+from minidecilm.scheme import Scheme
 
 # The weights are this many values over and over: 16 MB of bfloat16. A prime, so that the rows of no matrix
 # repeat in step with it.
@@ -52,18 +49,19 @@ def random_weights(
     """
     shapes = config.parameter_shapes()
     generator = np.random.default_rng(seed)
-    count = min(_BLOCK_VALUES, max(map(prod, shapes.values())))
+    count = min(_BLOCK_VALUES, config.num_parameters)
     values = generator.standard_normal(count, np.float32) * np.float32(_DEVIATION)
     values[np.abs(values) < _SMALLEST_NORMAL] = 0
-    bits = _BITS.get(storage)
-    floats = _Repeated(values.astype(config.torch_dtype if bits else storage))
-    codes = _RepeatedCodes(generator, count, bits) if bits else None
+    scheme = Scheme(storage) if storage in PACKED else None
+    floats = _Repeated(values.astype(config.torch_dtype if scheme else storage))
+    packed = {bits: _RepeatedCodes(generator, count, bits) for bits in BITS} if scheme else {}
     weights: dict[str, Weight] = {}
     total = random_weights_bytes(config, storage)
     with progress_bar(total, f"random {storage} weights", "B", progress, True) as bar:
         for name, shape in shapes.items():
-            if codes is not None and is_packed(name, shape):
-                weights[name] = codes.take_packed(shape)
+            bits = scheme.bits(name, shape) if scheme else None
+            if scheme and bits:
+                weights[name] = packed[bits].take_packed(shape, scheme.group)
             else:
                 array = floats.take(shape)
                 weights[name] = array + array.dtype.type(1) if len(shape) == 1 else array
@@ -73,19 +71,17 @@ def random_weights(
 
 def random_weights_bytes(config: Config, storage: str) -> int:
     """Bytes of what :func:`random_weights` makes."""
+    scheme = Scheme(storage) if storage in PACKED else None
+    itemsize = np.dtype(config.torch_dtype if scheme else storage).itemsize
     total = 0
     for name, shape in config.parameter_shapes().items():
-        if storage in _BITS and is_packed(name, shape):
-            codes, scales = packed_shapes(shape, _BITS[storage], GROUP)
+        bits = scheme.bits(name, shape) if scheme else None
+        if scheme and bits:
+            codes, scales = packed_shapes(shape, bits, scheme.group)
             total += prod(codes) + prod(scales) * BFLOAT16.itemsize
         else:
-            total += prod(shape) * np.dtype(config.torch_dtype if storage in _BITS else storage).itemsize
+            total += prod(shape) * itemsize
     return total
-
-
-def is_packed(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether int8 and int4 models hold this tensor as a packed matrix."""
-    return len(shape) == 2 and name != "model.embed_tokens.weight"
 
 
 class _Repeated:
@@ -117,13 +113,13 @@ class _RepeatedCodes:
         self._bits = bits
         self._scale = _DEVIATION / (4**bits / 12) ** 0.5  # that of codes which are all equally likely
 
-    def take_packed(self, shape: tuple[int, ...]) -> PackedWeight:
+    def take_packed(self, shape: tuple[int, ...], group: int) -> PackedWeight:
         """Return a new matrix. One of odd size has padding, which must be 0, so it is packed for real."""
         rows, columns = shape
-        code_shape, scale_shape = packed_shapes(shape, self._bits, GROUP)
+        code_shape, scale_shape = packed_shapes(shape, self._bits, group)
         if rows % PANEL == 0 and columns % 8 == 0:
             scales = np.full(scale_shape, self._scale, BFLOAT16)
-            return PackedWeight(self._bytes.take(code_shape), scales, (rows, columns), GROUP)
+            return PackedWeight(self._bytes.take(code_shape), scales, (rows, columns), group)
         codes = self._bytes.take(shape).view(np.int8) >> np.int8(8 - self._bits)
         scales = np.full((rows, scale_shape[1]), self._scale)
-        return PackedWeight.from_codes(codes, scales, self._bits, GROUP)
+        return PackedWeight.from_codes(codes, scales, self._bits, group)

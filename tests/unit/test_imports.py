@@ -33,7 +33,7 @@ ROWS = [
     },
     {"model"},
     {"generation"},
-    {"api", "bench", "diverge"},
+    {"api", "bench", "bench_report", "diverge"},
     {"__init__"},
     {"cli"},
     {"__main__"},
