@@ -196,6 +196,7 @@ def random_model(
     weights: str = "stored",
     dtype: str = "float32",
     rope: str = "reference",
+    kv_cache: str = "compute",
     progress: bool | None = None,
 ) -> DeciLM:
     """Make a model of random weights in memory, after checking that they fit.
@@ -205,7 +206,7 @@ def random_model(
     config : Config
     plan : Plan
         What is to be measured with it: decides how much memory must remain.
-    backend, weights, dtype, rope
+    backend, weights, dtype, rope, kv_cache
         As for :func:`minidecilm.load`; "stored" is what the model was published in.
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
@@ -226,8 +227,9 @@ def random_model(
     if weights not in WEIGHTS:
         raise ValueError(f"weights {weights!r}: choose from {', '.join(WEIGHTS)}")
     storage = config.torch_dtype if weights == "stored" else weights
+    chosen = create_backend(backend, config.num_parameters, dtype)
     tensors: dict[str, Weight] = {}
-    model = DeciLM(config, tensors, create_backend(backend), dtype, rope)  # refuses what it cannot compute
+    model = DeciLM(config, tensors, chosen, dtype, rope, kv_cache)  # refuses what it cannot compute
     check_length(config, plan)
     check_memory(config, storage, dtype, plan, machine.available_memory_bytes())
     tensors |= random_weights(config, storage, progress=progress)
