@@ -185,7 +185,7 @@ def unpack_codes(codes: Array, bits: int) -> Array:
     halves = np.empty((*words.shape, 2), np.uint32)
     halves[..., 0] = words & _LOW_HALVES
     halves[..., 1] = words >> np.uint32(4) & _LOW_HALVES
-    return halves.view(np.int8).reshape(len(codes) * PANEL, -1) - np.int8(8)
+    return halves.view(np.int8).reshape(len(codes) * PANEL, 8 * words.shape[2]) - np.int8(8)
 
 
 def pack_scales(scales: Array) -> Array:

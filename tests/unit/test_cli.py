@@ -81,6 +81,14 @@ def test_generate_writes_a_trace(capsys, tmp_path):
         (["compare", "demo", checks.GOLDEN], "cannot compare"),
         (["compare", "demo", "--tokens", "0"], "--tokens"),
         (["compare", checks.GOLDEN, "--prompt", "x"], "tokenizer.model"),
+        (["quantize", "demo"], "folder"),
+        (["quantize", "no/such/folder", "new"], "no/such/folder"),
+        (["quantize", "demo", "/no/such/folder/new"], "/no/such/folder: no such folder"),
+        (["quantize", "demo", checks.GOLDEN], "not an empty folder"),
+        (["quantize", "demo", "new", "--weights", "int2"], "'int8' or 'int4'"),
+        (["quantize", "demo", "new", "--weights", "float32"], "'int8' or 'int4'"),
+        (["quantize", "demo", "new", "--group", "48"], "32 or 64 or 128"),
+        (["quantize", "demo", "new", "--group", "many"], "--group"),
         (["fly"], "fly"),
         ([], "COMMAND"),
     ],
@@ -94,7 +102,7 @@ def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
     assert message in err
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["info"], ["compare"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["info"], ["quantize"], ["compare"]])
 def test_help_shows_an_example(capsys, command):
     code, out, _ = run(capsys, *command, "--help")
     assert code == 0
@@ -125,6 +133,29 @@ def test_info_agrees_between_table_and_json(capsys, model):
         assert facts["dtypes"][name] in (["bfloat16"], "float32")
     rows = [line.split() for line in table.splitlines()[-len(facts["layers"]) :]]
     assert [int(row[1]) for row in rows] == facts["kv_heads_per_layer"]
+
+
+def test_quantize_then_info_and_generate(capsys, tmp_path):
+    folder = tmp_path / "demo-int4"
+    assert run(capsys, "quantize", "demo", folder, "--weights", "int4", "--group", 32) == (0, "", "")
+    facts = json.loads(run(capsys, "info", folder, "--json")[1])
+    plain = json.loads(run(capsys, "info", "demo", "--json")[1])
+    assert facts["parameters"] == plain["parameters"]
+    assert facts["dtypes"]["storage"] == ["bfloat16", "int4", "int8"]
+    assert (facts["group"], plain["group"]) == (32, None)
+    assert facts["bits_per_weight"] == 8 * facts["weight_bytes"] / facts["parameters"]
+    assert plain["bits_per_weight"] == 16
+    table = run(capsys, "info", folder)[1]
+    assert f"{facts['bits_per_weight']:.2f} bits each, storage bfloat16/int4/int8" in table
+    assert "a scale per 32 columns" in table
+    arguments = ("Once upon a time", "--model", folder, "--max-new-tokens", 5, "--temperature", 0)
+    code, text, _ = run(capsys, "generate", *arguments)
+    assert code == 0
+    assert run(capsys, "generate", *arguments, "--weights", "float32")[1] == text
+    code, out, err = run(capsys, "quantize", folder, tmp_path / "again")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "expected float weights, found int4" in err
+    assert run(capsys, "generate", *arguments, "--weights", "int8")[0] == 2
 
 
 def test_compare_agrees_with_itself_across_dtypes(capsys):

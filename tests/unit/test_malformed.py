@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from hypothesis import strategies as st
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import MAX_CONFIG_BYTES, Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
+from minidecilm.packed import packed_shapes
 from minidecilm.safetensors_file import MAX_HEADER_BYTES
+from minidecilm.scheme import Scheme
 
 Files = dict[str, Any]  # name in the folder -> its bytes, or what to put there instead
 FOLDER, PIPE = object(), object()
@@ -39,6 +42,7 @@ TINY = Config(
 FIRST = "model.embed_tokens.weight"
 TIED = (FIRST, "lm_head.weight")
 SECOND = "model.layers.0.self_attn.q_proj.weight"
+SCHEME = Scheme("int4", 32)
 HUGE = 10**400  # more than a float holds
 MIXED = [None, True, -1, 2.5, "8", [], {}, HUGE]  # wrong wherever a positive integer belongs
 
@@ -73,6 +77,34 @@ def sharded() -> Files:
     files: Files = {CONFIG: single()[CONFIG]} | {file: pack(*header_of(part)) for file, part in parts.items()}
     weight_map = {name: file for file, part in parts.items() for name in part}
     return files | {INDEX: json.dumps({"metadata": {}, "weight_map": weight_map}).encode()}
+
+
+def packed_header() -> tuple[dict[str, Any], bytes]:
+    """Header and data of a valid file with 4-bit weights."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for name, shape in TINY.parameter_shapes().items():
+        stored = {name: ("BF16", shape, 2)}
+        bits = SCHEME.bits(name, shape)
+        if bits:
+            codes, scales = packed_shapes(shape, bits, SCHEME.group)
+            stored = {
+                f"{name}.codes": ("I8" if bits == 8 else "U8", codes, 1),
+                f"{name}.scales": ("BF16", scales, 2),
+            }
+        for key, (dtype, sizes, itemsize) in stored.items():
+            end = position + itemsize * prod(sizes)
+            header[key] = {"dtype": dtype, "shape": list(sizes), "data_offsets": [position, end]}
+            position = end
+    return header, bytes(place % 251 for place in range(position))
+
+
+def packed(**changes: Any) -> Files:
+    """Files of a checkpoint with 4-bit weights; changes are made to its ``quantization_config``."""
+    stated = SCHEME.to_dict(tied=False) | changes
+    stated = {key: value for key, value in stated.items() if value is not ...}
+    values = TINY.to_dict() | {"quantization_config": stated}
+    return {CONFIG: json.dumps(values).encode(), SINGLE: pack(*packed_header())}
 
 
 # --- the corpus: readable id -> what makes the folder
@@ -373,8 +405,76 @@ def index_cases() -> Iterator[Case]:
     )
 
 
+def packed_cases() -> Iterator[Case]:
+    wrong: dict[str, list[Any]] = {
+        "quant_method": ["gptq", "awq", "bitsandbytes", "MiniDeciLM", "", ..., *MIXED],
+        "layout": ["panel8", "", ..., *MIXED],
+        "weights": ["int2", "int8", "INT4", "float32", "", ..., *MIXED],
+        "group": [48, 0, 32.0, "32", ..., *MIXED],
+        "head": ["stored", "int4", ..., *MIXED],
+        "bits": [4],
+    }
+    for key, values in wrong.items():
+        for value in values:
+            text = "missing" if value is ... else json.dumps(value)
+            yield (
+                f"packed: {key} = {text if len(text) < 40 else 'huge'}",
+                lambda key=key, value=value: packed(**{key: value}),
+            )
+    for value in (True, 4, "int4", [], {}, [SCHEME.to_dict(tied=False)]):
+        values = json.dumps(TINY.to_dict() | {"quantization_config": value}).encode()
+        yield f"packed: quantization_config = {value}", lambda values=values: packed() | {CONFIG: values}
+    yield "packed: no quantization_config", lambda: packed() | {CONFIG: single()[CONFIG]}
+    yield "packed: float weights", lambda: packed() | {SINGLE: single()[SINGLE]}
+    tied = {"tie_word_embeddings": True, "quantization_config": SCHEME.to_dict(tied=True)}
+    tied_config = json.dumps(TINY.to_dict() | tied).encode()
+    yield "packed: a head beside a tied embedding", lambda: packed() | {CONFIG: tied_config}
+
+    def case(change: Callable[[dict[str, Any]], Any]) -> Callable[[], Files]:
+        header, data = packed_header()
+        change(header)
+        file = pack(header, data)
+        return lambda: packed() | {SINGLE: file}
+
+    def setting(name: str, key: str, value: Any) -> Callable[[], Files]:
+        return case(lambda header: header[name].update({key: value}))
+
+    # SECOND is (16, 8): codes (1, 1, 16, 4), scales (1, 1, 16).
+    for dtype in ("I8", "BF16", "F16", "F32"):
+        yield f"packed: codes of {dtype}", setting(f"{SECOND}.codes", "dtype", dtype)
+    for dtype in ("F16", "U8", "F32"):
+        yield f"packed: scales of {dtype}", setting(f"{SECOND}.scales", "dtype", dtype)
+    yield "packed: a head of 4 bits", setting("lm_head.weight.codes", "dtype", "U8")
+    for shape in ([16, 4], [1, 16, 4], [1, 1, 4, 16], [4, 1, 16, 1], [1, 1, 16, 4, 1], [64], []):
+        yield f"packed: codes of shape {shape}", setting(f"{SECOND}.codes", "shape", shape)
+    for shape in ([16], [16, 1], [1, 16, 1], [1, 1, 1, 16], [1, 2, 8]):
+        yield f"packed: scales of shape {shape}", setting(f"{SECOND}.scales", "shape", shape)
+    for part in ("codes", "scales"):
+        yield f"packed: no {part}", case(lambda header, part=part: header.pop(f"{SECOND}.{part}"))
+        other = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+        yield (
+            f"packed: {part} of the embedding",
+            case(lambda header, part=part, other=other: header.update({f"{FIRST}.{part}": other})),
+        )
+        yield (
+            f"packed: {part} under another name",
+            case(
+                lambda header, part=part: header.update({f"{SECOND}.{part}s": header.pop(f"{SECOND}.{part}")})
+            ),
+        )
+    empty = {"dtype": "BF16", "shape": [0, 8], "data_offsets": [0, 0]}
+    yield (
+        "packed: the matrix beside its codes",
+        case(lambda header: header.update({SECOND: empty})),
+    )
+    for piece, data in enumerate(cut(packed()[SINGLE], 10)):
+        yield f"packed: cut at {piece}/10", lambda data=data: packed() | {SINGLE: data}
+
+
 CASES: dict[str, Callable[[], Files]] = {}
-for number, (name, make) in enumerate((*config_cases(), *header_cases(), *file_cases(), *index_cases())):
+for number, (name, make) in enumerate(
+    (*config_cases(), *header_cases(), *file_cases(), *index_cases(), *packed_cases())
+):
     CASES[name if name not in CASES else f"{name} ({number})"] = make
 
 
@@ -403,7 +503,7 @@ def complaint(folder: Path) -> str:
 
 
 def test_the_base_of_the_corpus_opens(tmp_path: Path) -> None:
-    for name, files in {"single": single(), "sharded": sharded()}.items():
+    for name, files in {"single": single(), "sharded": sharded(), "packed": packed()}.items():
         build(tmp_path / name, files)
         assert complaint(tmp_path / name) == "it opened"
 
