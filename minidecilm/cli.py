@@ -406,10 +406,10 @@ def _bench(options: argparse.Namespace) -> int:
             raise ValueError("give a model or --config, not both")
         if not options.random:
             raise ValueError("--config: a config has no weights; add --random to measure with random ones")
-        config = _named_config(options.config)
+        config, title = _named_config(options.config), f"{options.config} with random weights"
         if options.layers is not None:
             config = bench.first_layers(config, options.layers)
-        title = options.config + " with random weights"
+            title = f"first {options.layers} layers of {title}"
         model = bench.random_model(config, plan, **settings)
     elif options.random or options.layers is not None:
         raise ValueError("--random and --layers need --config: minidecilm bench --config decilm-6b --random")

@@ -129,8 +129,8 @@ def _best_rate(run: Callable[[int], float], work: int, threads: int) -> float:
     return work * threads / min(seconds)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _read(buffer, start, stream):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _read(buffer, start, stream):
     a0, a1, b0, b1 = zeros(), zeros(), zeros(), zeros()
     c0, c1, d0, d1 = zeros(), zeros(), zeros(), zeros()
     for at in range(start, start + stream, 2 * LANES):
@@ -141,8 +141,8 @@ def _read(buffer, start, stream):  # type: ignore[no-untyped-def]
     return sum_lanes(add(add(add(a0, a1), add(b0, b1)), add(add(c0, c1), add(d0, d1))))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _multiply(factors, rounds):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _multiply(factors, rounds):
     """Advance twelve chains ``x = x * a + b`` that do not wait for each other."""
     a, b = splat(factors[0]), splat(factors[1])
     c0, c1, c2, c3, c4, c5 = zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
@@ -156,8 +156,8 @@ def _multiply(factors, rounds):  # type: ignore[no-untyped-def]
     return sum_lanes(add(add(first, second), add(add(c8, c9), add(c10, c11))))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _dot_8(x, rounds):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _dot_8(x, rounds):
     """Multiply one vector of weights with all activations, which are their own absolute values."""
     weights = load_bytes(x, 0)
     c0, c1, c2, c3 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
@@ -175,8 +175,8 @@ def _dot_8(x, rounds):  # type: ignore[no-untyped-def]
     return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _dot_4(x, rounds):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _dot_4(x, rounds):
     """Do the same with weights of 4 bits, taken from their bytes before."""
     weights = load_bytes(x, 0)
     c0, c1, c2, c3 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
@@ -194,6 +194,6 @@ def _dot_4(x, rounds):  # type: ignore[no-untyped-def]
     return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _total(a, b, c, d):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _total(a, b, c, d):
     return sum_lanes(add(add(to_floats(a), to_floats(b)), add(to_floats(c), to_floats(d))))
