@@ -38,7 +38,11 @@ def available_memory_bytes() -> int | None:
     if system is None:
         return None
     limit, used = _read_text(_GROUP / "memory.max"), _read_text(_GROUP / "memory.current")
-    return min(system, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else system
+    if not (limit.isdigit() and used.isdigit()):
+        return system
+    statistics = dict(line.split() for line in _read_text(_GROUP / "memory.stat").splitlines())
+    dropped_on_demand = int(statistics.get("inactive_file", 0))  # pages of files not read lately
+    return min(system, int(limit) - int(used) + dropped_on_demand)
 
 
 def process_memory() -> dict[str, int]:

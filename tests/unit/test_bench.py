@@ -139,6 +139,7 @@ def test_probe_gives_plausible_limits(monkeypatch, arithmetic):
         pytest.skip("this CPU has no integer products for vectors")
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: None)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 20_000_000)
+    monkeypatch.setattr("minidecilm.backends.numba_backend.probe._SECONDS", 0)
     limits = bench.probe(threads=1, arithmetic=arithmetic)
     assert limits.reason == ""
     assert 1e8 < limits.read_bandwidth < 1e13
@@ -255,6 +256,8 @@ def test_memory_that_a_container_may_use(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
     assert machine.available_memory_bytes() == 2_000_000
+    (tmp_path / "memory.stat").write_text("anon 600000\ninactive_file 400000\n")
+    assert machine.available_memory_bytes() == 2_400_000
     (tmp_path / "memory.max").write_text("max\n")
     assert machine.available_memory_bytes() == 5_120_000
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "none")
