@@ -8,11 +8,13 @@ keys and values as the cache holds them, and scores are dot products.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minidecilm.backends.numba_backend.portable_attention import (
     KEYS,
     attend_in_tasks,
+    parallel,
+    serial,
     split_task,
     task_at,
 )
@@ -61,7 +63,7 @@ def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
     return attend_in_tasks(_attend, q, k, v, visible, wide=np.float32)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixed, peaks, totals):
     for worker in prange(workers):
         _work(
@@ -82,12 +84,12 @@ def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixe
         )
 
 
-@njit(cache=True)
+@serial
 def _round_up(count, unit):
     return -(-count // unit) * unit
 
 
-@njit(cache=True)
+@serial
 def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
     """Do every task of one worker."""
     chunks, B, T, H, D = mixed.shape
@@ -110,7 +112,10 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
         k_at, v_at = b * k_steps[0] + head * k_steps[1], b * v_steps[0] + head * v_steps[1]
         rows = (t_end - t_first) * G
         _gather(q, b, t_first, rows, head * G, G, queries)
-        mix[:], peak[:], total[:] = 0, -np.inf, 0
+        for r in range(most):
+            peak[r], total[r] = -np.inf, 0
+            for d in range(Dp):
+                mix[r, d] = 0
         for s in range(s_first, s_end, KEYS):
             count = min(KEYS, s_end - s)
             k_block, v_block = k_at + s * k_steps[2], v_at + s * v_steps[2]
@@ -149,7 +154,7 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 mixed[chunk, b, t, h, d] = mix[r, d] / total[r] if total[r] != 0 else 0
 
 
-@njit(cache=True)
+@serial
 def _gather(q, b, t_first, rows, h_first, G, queries):
     """Lay the scaled queries of a task (rows, D) below each other, those of one position together."""
     D = q.shape[3]
@@ -159,7 +164,7 @@ def _gather(q, b, t_first, rows, h_first, G, queries):
             queries[r, d] = q[b, t_first + r // G, h_first + r % G, d] * scale
 
 
-@njit(cache=True)
+@serial
 def _pack_keys(k, at, step, count, D, keys):
     """Lay keys side by side in panels of WIDTH: (count, D) -> (panels, D, WIDTH)."""
     for i in range(0, count, LANES):
@@ -172,7 +177,7 @@ def _pack_keys(k, at, step, count, D, keys):
                 keys[to + d * WIDTH + j] = value(k, at + (i + j) * step + d)
 
 
-@njit(cache=True)
+@serial
 def _pack_values(v, at, step, count, D, values):
     """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
     for i in range(count):
@@ -182,7 +187,7 @@ def _pack_values(v, at, step, count, D, values):
             values[d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH] = value(v, at + i * step + d)
 
 
-@njit(cache=True)
+@serial
 def _multiply_keys(queries, row, group, keys, D, first, end, scores):
     """Scores of a group of queries, from packed keys."""
     Dp = queries.shape[1]
@@ -194,7 +199,7 @@ def _multiply_keys(queries, row, group, keys, D, first, end, scores):
             _add_tile(queries, (row + r) * Dp, Dp, keys, i * D, WIDTH, D, scores, r * KEYS + i, KEYS)
 
 
-@njit(cache=True)
+@serial
 def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
     """Add a product of matrices, (ROWS, depth) and (depth, WIDTH), to a tile of a third."""
     a1, a2, a3 = a_at + a_step, a_at + 2 * a_step, a_at + 3 * a_step
@@ -223,7 +228,7 @@ def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
     store(c, c3 + LANES, right3)
 
 
-@njit(cache=True)
+@serial
 def _dot_keys(queries, group, k, at, step, first, end, scores, v, v_at, v_step):
     """Scores of a group of queries, from keys as they lie; meanwhile their values are fetched."""
     D = queries.shape[1]
@@ -236,7 +241,7 @@ def _dot_keys(queries, group, k, at, step, first, end, scores, v, v_at, v_step):
             _dot_tile(queries, r * D, D, k, k0, k1, k2, k3, scores, r * KEYS + i)
 
 
-@njit(cache=True)
+@serial
 def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to):
     """Scores of 2 queries and 4 keys."""
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros()
@@ -254,7 +259,7 @@ def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to):
     store_sums(scores, to + KEYS, b0, b1, b2, b3)
 
 
-@njit(cache=True)
+@serial
 def _hide(scores, r, first, end, s, span, visible):
     """Make the scores of keys that query r of a group does not see -inf; key i of the block is s + i."""
     padded = _round_up(end, LANES)
@@ -269,7 +274,7 @@ def _hide(scores, r, first, end, s, span, visible):
                 scores[r, i] = -np.inf
 
 
-@njit(cache=True)
+@serial
 def _soften(scores, r, first, end, peak, total, mix, query):
     """Turn the scores of query r of a group into weights, relative to the peak of all scores so far."""
     start, stop = r * KEYS + first, r * KEYS + end
@@ -293,7 +298,7 @@ def _soften(scores, r, first, end, peak, total, mix, query):
             store(mix, d, multiply(load(mix, d), factor))
 
 
-@njit(cache=True)
+@serial
 def _mix(scores, group, first, end, values, at, step, panel_step, mix, row):
     """Add values, weighted by the scores of a group of queries, to their mixtures."""
     width = mix.shape[1]

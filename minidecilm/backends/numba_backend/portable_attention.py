@@ -22,6 +22,10 @@ KEYS = 128
 # A task has at most about so many queries. More would share each block of keys, fewer are easier to balance.
 QUERIES = 256
 
+# Division by zero gives what IEEE 754 says: no checks to compile.
+serial = njit(cache=True, error_model="numpy")
+parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+
 
 def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
     """Mix values by :func:`minidecilm.ops.attention_weights`, keys and values read in place.
@@ -86,12 +90,12 @@ def _flat(array: Array, wide: type[np.generic]) -> tuple[Array, tuple[int, ...]]
     return np.lib.stride_tricks.as_strided(bits, (end,), (array.itemsize,)), steps[:3]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@serial
 def visible_ranges(visible):
     """First visible key, one beyond the last, and whether there are holes between: (B, T, 3)."""
     B, T, S = visible.shape
     ranges = np.empty((B, T, 3), np.int64)
-    for row in prange(B * T):
+    for row in range(B * T):
         b, t = row // T, row % T
         first, end, count = 0, S, 0
         while first < S and not visible[b, t, first]:
@@ -108,13 +112,13 @@ def visible_ranges(visible):
     return ranges
 
 
-@njit(cache=True)
+@serial
 def task_at(number, worker, workers):
     """Return the task a worker does next: they take turns there and back, as later queries see more keys."""
     return number * workers + (worker if number % 2 == 0 else workers - 1 - worker)
 
 
-@njit(cache=True)
+@serial
 def split_task(task, K, blocks, chunks, ranges, S):
     """Batch row, KV head, chunk, first and end of the queries, first and end of the keys of a task."""
     T = ranges.shape[1]
@@ -131,7 +135,7 @@ def split_task(task, K, blocks, chunks, ranges, S):
     return b, head, chunk, t_first, t_end, max(first, s_first), min(end, s_end)
 
 
-@njit(cache=True)
+@serial
 def combine(mixed, peaks, totals):
     """Put the chunks of every query together, in place of its first one."""
     chunks, B, T, H, D = mixed.shape
@@ -153,7 +157,7 @@ def combine(mixed, peaks, totals):
                 mixed[0, b, t, h, d] = before + share * mixed[chunk, b, t, h, d]
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@parallel
 def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixed, peaks, totals):
     for worker in prange(workers):
         _work(
@@ -174,11 +178,11 @@ def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixe
         )
 
 
-@njit(cache=True)
+@serial
 def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
     """Do every task of one worker."""
-    chunks, B, T, H, D = mixed.shape
-    S, G = visible.shape[2], H // K
+    chunks, B, D = mixed.shape[0], mixed.shape[1], mixed.shape[4]
+    S, G = visible.shape[2], mixed.shape[3] // K
     key_bits, value_bits = np.empty((D, KEYS), np.uint32), np.empty((KEYS, D), np.uint32)
     keys, values = key_bits.view(np.float32), value_bits.view(np.float32)
     scores = np.empty(KEYS, np.float32)
@@ -191,8 +195,11 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
         b, head, chunk, t_first, t_end, s_first, s_end = split_task(task, K, blocks, chunks, ranges, S)
         k_at, v_at = b * k_steps[0] + head * k_steps[1], b * v_steps[0] + head * v_steps[1]
         mix, peak, total = mixed[chunk, b], peaks[chunk, b], totals[chunk, b]
-        own = slice(head * G, (head + 1) * G)
-        mix[t_first:t_end, own], peak[t_first:t_end, own], total[t_first:t_end, own] = 0, -np.inf, 0
+        for t in range(t_first, t_end):
+            for h in range(head * G, (head + 1) * G):
+                peak[t, h], total[t, h] = -np.inf, 0
+                for d in range(D):
+                    mix[t, h, d] = 0
         for s in range(s_first, s_end, KEYS):
             count = min(KEYS, s_end - s)
             _copy_wide(k, k_at + s * k_steps[2], k_steps[2], count, key_bits.T)
@@ -207,11 +214,11 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                         )
         for t in range(t_first, t_end):
             for h in range(head * G, (head + 1) * G):
-                if total[t, h] != 0:
-                    mix[t, h] /= total[t, h]
+                for d in range(D):
+                    mix[t, h, d] /= total[t, h] if total[t, h] != 0 else np.float32(1)
 
 
-@njit(cache=True)
+@serial
 def _copy_wide(source, at, step, count, bits):
     """Copy rows as the bits of float32, of which bfloat16 is the upper half."""
     shift = np.uint32(32 - 8 * source.itemsize)
@@ -220,18 +227,19 @@ def _copy_wide(source, at, step, count, bits):
             bits[i, d] = np.uint32(source[at + i * step + d]) << shift
 
 
-@njit(cache=True)
+@serial
 def _score(query, keys, scores):
     """Scaled products of a query (D,) and keys (D, KEYS)."""
     scale = np.float32(1 / math.sqrt(len(query)))
-    scores[:] = 0
+    for i in range(len(scores)):
+        scores[i] = 0
     for d in range(len(query)):
         x = query[d] * scale
         for i in range(len(scores)):
             scores[i] += x * keys[d, i]
 
 
-@njit(cache=True)
+@serial
 def _mix(scores, seen, values, peak, total, mix):
     """Add the seen values (count, D) to a query's mixture (D,), return its new peak and total."""
     before = peak
@@ -242,7 +250,8 @@ def _mix(scores, seen, values, peak, total, mix):
     base = peak if peak > -np.inf else np.float32(0)
     shrink = np.float32(math.exp(before - base))
     total *= shrink
-    mix *= shrink
+    for d in range(len(mix)):
+        mix[d] *= shrink
     for i in range(len(seen)):
         if seen[i]:
             weight = np.float32(math.exp(scores[i] - base))
