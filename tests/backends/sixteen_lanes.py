@@ -1,0 +1,68 @@
+"""Run by test_network.py: the kernels with 16 lanes and VNNI, on a CPU that has neither.
+
+LLVM splits vectors that are too wide for the CPU. The one instruction that it cannot replace, vpdpbusd, is
+written out in operations that every CPU has; its definition is Intel's: four products of an unsigned and a
+signed byte are added to each int32 lane, without saturation.
+"""
+
+from unittest import mock
+
+import numpy as np
+from llvmlite import ir
+from numba.core.registry import cpu_target
+
+from tests.backends.test_linear import SHAPES, assert_product, packed_weight, random_x, rounded, stored_weight
+
+LANES = 16
+
+
+def vpdpbusd(builder, total, unsigned, signed):
+    byte, wide = ir.VectorType(ir.IntType(8), 4 * LANES), ir.VectorType(ir.IntType(32), 4 * LANES)
+    products = builder.mul(
+        builder.zext(builder.bitcast(unsigned, byte), wide), builder.sext(builder.bitcast(signed, byte), wide)
+    )
+    for i in range(4):
+        every_fourth = [4 * lane + i for lane in range(LANES)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), every_fourth)
+        total = builder.add(total, builder.shuffle_vector(products, products, mask))
+    return total
+
+
+def main():
+    codegen = cpu_target.target_context.codegen()
+    triple, name, features = codegen.magic_tuple()
+    features += ",+avx512f,+avx512bw,+avx512vnni"
+    with mock.patch.object(type(codegen), "magic_tuple", lambda self: (triple, name, features)):
+        from minidecilm.backends.numba_backend import vectors
+
+    assert (vectors.LANES, vectors.VNNI) == (LANES, True)
+    vectors._vnni = vpdpbusd
+    from minidecilm.backends import create_backend
+
+    backend = create_backend("numba")
+    for shape in SHAPES:
+        for tokens in (1, 5, 30):
+            x = random_x(tokens, shape[1])
+            weight = stored_weight(shape, "bfloat16")
+            assert_product(backend.linear(x, weight), x, weight)
+            for bits in (8, 4):
+                packed = packed_weight(shape, bits, 32)
+                assert_product(backend.linear(x, packed), rounded(x, 32), packed[:])
+    check_attention(backend)
+    print(f"{vectors.LANES} lanes")
+
+
+def check_attention(backend):
+    from minidecilm import ops
+
+    generator = np.random.default_rng(0)
+    for T, S in ((1, 70), (40, 70)):
+        q = generator.standard_normal((2, 6, T, 24), np.float32)
+        k, v = (generator.standard_normal((2, 2, S, 24), np.float32) for _ in range(2))
+        visible = np.broadcast_to(np.tri(T, S, k=S - T, dtype=bool), (2, T, S))
+        expected = ops.attention(*(a.astype(np.float64) for a in (q, k, v)), visible)
+        np.testing.assert_allclose(backend.attention(q, k, v, visible), expected, atol=2e-6)
+
+
+if __name__ == "__main__":
+    main()

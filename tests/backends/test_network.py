@@ -1,0 +1,145 @@
+"""The whole network on every Numba kernel: Deci's golden numbers, other storages, other CPUs."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import minidecilm
+from minidecilm.backends import AUTO_PARAMETERS, create_backend, numba_backend
+from minidecilm.model import DeciLM
+from tests import checks
+from tests.backends import kernels
+
+HERE = Path(__file__).parent
+AVX512_VNNI = "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
+
+
+@pytest.fixture(scope="module")
+def data():
+    return checks.golden_data()
+
+
+@pytest.fixture(scope="module", params=kernels.NAMES)
+def backend(request):
+    return kernels.make(request.param)
+
+
+def golden_model(backend, weights="stored", **options):
+    lm = minidecilm.load(checks.GOLDEN, weights=weights, backend="numpy")
+    return DeciLM(lm.config, lm.model.weights, backend, **options)
+
+
+@pytest.mark.parametrize("check", checks.REFERENCE, ids=lambda check: check.__name__)
+def test_golden(check, backend, data):
+    check(golden_model(backend), data)
+
+
+@pytest.mark.parametrize("policy", ["fixed", "exact"])
+def test_rotary_policies(policy, backend, data):
+    """Both agree with NumPy in float64 beyond the context, fed whole and in pieces."""
+    ids = data["long.input_ids"]
+    expected = checks.golden_model("float64", policy)(ids)
+    model = golden_model(backend, rope_policy=policy)
+    checks.assert_close(model(ids), expected, model)
+    checks.assert_close(checks.feed(model, ids, [ids.shape[1] - 3, 1, 2]), expected, model)
+
+
+# The largest share of the logits' root mean square that their error may have: what rounding activations to
+# int8 costs in this model of random weights, and what rounding cached keys and values to bfloat16 costs.
+# Measured: half of it. What they cost a trained model is in benchmarks/accuracy.py.
+ACTIVATIONS, BFLOAT16_CACHE = 0.16, 0.03
+
+
+def relative_error(found, expected):
+    return np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8", "int4"])
+def test_storage(weights, backend, data):
+    """Against float64 with the same weights, so that the error of rounding those does not count."""
+    ids = data["short.input_ids"]
+    expected = golden_model(kernels.make("numpy"), weights, dtype="float64")(ids)
+    model = golden_model(backend, weights)
+    if weights == "float32" or backend.name == "numpy":
+        checks.assert_close(model(ids), expected, model)
+    else:
+        assert 0 < relative_error(model(ids), expected) < ACTIVATIONS
+
+
+def test_bfloat16_cache(backend, data):
+    ids = data["short.input_ids"]
+    model = golden_model(backend, kv_cache="bfloat16")
+    half, full = model.new_cache(*ids.shape), golden_model(backend).new_cache(*ids.shape)
+    assert half.nbytes * 2 == full.nbytes
+    error = relative_error(model(ids, half), data["short.logits.f64"])
+    assert half.keys[0].dtype == ml_dtypes.bfloat16
+    assert 1e-4 < error < BFLOAT16_CACHE
+
+
+def test_unknown_cache_storage_is_refused():
+    with pytest.raises(ValueError, match="kv_cache 'float8': choose from compute, float32, bfloat16"):
+        minidecilm.load("demo", kv_cache="float8")
+
+
+def test_a_wrong_kernel_is_noticed(data):
+    """The checks that hold for these kernels fail once two query heads are swapped."""
+    backend = kernels.make("numba-explicit")
+
+    def swapped(q, k, v, visible):
+        return backend.attention(q, k, v, visible)[:, [1, 0, *range(2, q.shape[1])]]
+
+    with pytest.raises(AssertionError):
+        checks.short(golden_model(replace(backend, attention=swapped)), data)
+
+
+def test_auto_takes_numba_where_it_pays():
+    assert create_backend("auto", AUTO_PARAMETERS - 1).name == "numpy"
+    assert create_backend("auto", AUTO_PARAMETERS).name == "numba"
+    assert create_backend("auto", AUTO_PARAMETERS, "float64").name == "numpy"
+    assert minidecilm.load("demo").backend.name == "numpy"
+
+
+def test_what_numba_cannot_do_is_one_line(monkeypatch):
+    with pytest.raises(ValueError, match="dtype 'float64': the numba backend computes in float32"):
+        minidecilm.load("demo", backend="numba", dtype="float64")
+    monkeypatch.setenv(numba_backend.KERNELS_VARIABLE, "fast")
+    with pytest.raises(ValueError, match="MINIDECILM_KERNELS='fast': choose from explicit, portable"):
+        minidecilm.load("demo", backend="numba")
+
+
+def run_apart(script, **environment):
+    """Run a script of this folder in a fresh process; compiled code is kept from the other processes'."""
+    command = [sys.executable, "-m", f"tests.backends.{script}"]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, cwd=HERE.parents[1], capture_output=True, text=True
+    )
+
+
+def test_without_compiling():
+    """NUMBA_DISABLE_JIT=1: the portable kernels are plain Python."""
+    found = run_apart("plain_python", NUMBA_DISABLE_JIT="1")
+    assert (found.returncode, found.stdout) == (0, "portable\n"), found.stderr
+
+
+@pytest.mark.timeout(400)  # compiles every kernel anew
+def test_sixteen_lanes(tmp_path):
+    """The AVX-512 VNNI kernels with their one special instruction written out: they run on any AVX2 CPU."""
+    kernels.make("numba-explicit")
+    found = run_apart("sixteen_lanes", NUMBA_CACHE_DIR=str(tmp_path))
+    assert (found.returncode, found.stdout) == (0, "16 lanes\n"), found.stderr
+
+
+def test_vnni_instruction_is_compiled(tmp_path):
+    """For a CPU that has them: 512-bit registers and vpdpbusd. Compiled here, not run."""
+    kernels.make("numba-explicit")
+    cpu = {"NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": AVX512_VNNI}
+    found = run_apart("vnni_assembly", **cpu, NUMBA_CACHE_DIR=str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert "vpdpbusd" in found.stdout
+    assert "%zmm" in found.stdout

@@ -1,0 +1,22 @@
+"""Run by test_network.py with NUMBA_CPU_NAME set to a CPU with AVX-512 VNNI: prints what is compiled for it."""
+
+from numba import types
+
+from minidecilm.backends.numba_backend import linear, vectors
+
+
+def main():
+    assert (vectors.LANES, vectors.VNNI) == (16, True)
+
+    def array(element, dimensions):
+        return types.Array(element, dimensions, "C")
+
+    codes, scales, x = array(types.int8, 4), array(types.uint16, 3), array(types.int8, 2)
+    floats, ints, index = array(types.float32, 2), array(types.int32, 2), types.intp
+    linear._int8_panels.compile((codes, scales, index, x, x, floats, ints, floats, index, index))
+    for assembly in linear._int8_panels.inspect_asm().values():
+        print(assembly)
+
+
+if __name__ == "__main__":
+    main()
