@@ -118,10 +118,10 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 mix[r, d] = 0
         for s in range(s_first, s_end, KEYS):
             count = min(KEYS, s_end - s)
-            k_block, v_block = k_at + s * k_steps[2], v_at + s * v_steps[2]
+            k_block, v_block = (k, k_at + s * k_steps[2], k_steps[2]), (v, v_at + s * v_steps[2], v_steps[2])
             if not few:
-                _pack_keys(k, k_block, k_steps[2], count, D, keys)
-                _pack_values(v, v_block, v_steps[2], count, D, values)
+                _pack_keys(k_block, count, D, keys)
+                _pack_values(v_block, count, D, values)
             for row in range(0, rows, GROUP):
                 group = min(GROUP, _round_up(rows - row, ROWS))
                 # keys that any query of the group sees, counted from s
@@ -132,19 +132,17 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 if first >= end:
                     continue
                 if few:
-                    _dot_keys(
-                        queries, group, k, k_block, k_steps[2], first, end, scores, v, v_block, v_steps[2]
-                    )
+                    _dot_keys(queries, group, k_block, first, end, scores, v_block)
                 else:
-                    _multiply_keys(queries, row, group, keys, D, first, end, scores)
+                    _multiply_keys(queries, row, group, keys, D, first, end, scores, v_block)
                 for r in range(row, min(row + group, rows)):
                     t = t_first + r // G
                     _hide(scores, r - row, first, end, s, ranges[b, t], visible[b, t])
                     _soften(scores, r - row, first, end, peak, total, mix, r)
                 if few:
-                    _mix(scores, group, first, end, v, v_block, v_steps[2], WIDTH, mix, row)
+                    _mix(scores, group, first, end, v_block, WIDTH, mix, row, k_block)
                 else:
-                    _mix(scores, group, first, end, values, 0, WIDTH, KEYS * WIDTH, mix, row)
+                    _mix(scores, group, first, end, (values, 0, WIDTH), KEYS * WIDTH, mix, row, k_block)
         for r in range(rows):
             t, h = t_first + r // G, head * G + r % G
             if peak[r] == -np.inf:
@@ -165,8 +163,9 @@ def _gather(q, b, t_first, rows, h_first, G, queries):
 
 
 @serial
-def _pack_keys(k, at, step, count, D, keys):
+def _pack_keys(k, count, D, keys):
     """Lay keys side by side in panels of WIDTH: (count, D) -> (panels, D, WIDTH)."""
+    k, at, step = k
     for i in range(0, count, LANES):
         to = i // WIDTH * WIDTH * D + i % WIDTH
         whole = D // LANES * LANES if i + LANES <= count else 0
@@ -178,39 +177,63 @@ def _pack_keys(k, at, step, count, D, keys):
 
 
 @serial
-def _pack_values(v, at, step, count, D, values):
+def _pack_values(v, count, D, values):
     """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
+    v, at, step = v
+    whole = D // LANES * LANES
     for i in range(count):
-        for d in range(0, D - LANES + 1, LANES):
+        for d in range(0, whole, LANES):
             store(values, d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH, load(v, at + i * step + d))
-        for d in range(D // LANES * LANES, D):
+        for d in range(whole, D):
             values[d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH] = value(v, at + i * step + d)
 
 
 @serial
-def _multiply_keys(queries, row, group, keys, D, first, end, scores):
-    """Scores of a group of queries, from packed keys."""
+def _multiply_keys(queries, row, group, keys, D, first, end, scores, v):
+    """Scores of a group of queries, from packed keys; meanwhile fetch the next block of values."""
     Dp = queries.shape[1]
+    v, v_at, v_step = v
     for i in range(first, end, WIDTH):
+        ahead = v, v_at + (KEYS + i) * v_step, WIDTH
         for r in range(0, group, ROWS):
             for j in range(r, r + ROWS):
                 store(scores, j * KEYS + i, zeros())
                 store(scores, j * KEYS + i + LANES, zeros())
-            _add_tile(queries, (row + r) * Dp, Dp, keys, i * D, WIDTH, D, scores, r * KEYS + i, KEYS)
+            tile = scores, r * KEYS + i, KEYS
+            _add_tile(tile, (queries, (row + r) * Dp, Dp), (keys, i * D, WIDTH), D, ahead)
 
 
 @serial
-def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
-    """Add a product of matrices, (ROWS, depth) and (depth, WIDTH), to a tile of a third."""
-    a1, a2, a3 = a_at + a_step, a_at + 2 * a_step, a_at + 3 * a_step
-    c1, c2, c3 = c_at + c_step, c_at + 2 * c_step, c_at + 3 * c_step
-    left0, right0 = load(c, c_at), load(c, c_at + LANES)
+def _mix(scores, group, first, end, values, panel_step, mix, row, k):
+    """Add values, weighted by the scores of a group of queries, to their mixtures; fetch the next keys."""
+    Dp = mix.shape[1]
+    values, at, step = values
+    k, k_at, k_step = k
+    for d in range(0, Dp, WIDTH):
+        panel = values, at + first * step + d // WIDTH * panel_step, step
+        ahead = k, k_at + KEYS * (k_step + d), WIDTH
+        for r in range(0, group, ROWS):
+            weights = scores, r * KEYS + first, KEYS
+            _add_tile((mix, (row + r) * Dp + d, Dp), weights, panel, end - first, ahead)
+
+
+@serial
+def _add_tile(tile, a, b, depth, ahead):
+    """Add to a tile of a matrix the product of (ROWS, depth) and (depth, WIDTH) ones; meanwhile fetch others.
+
+    Each matrix is an array, the offset where it begins, and the distance between its rows.
+    """
+    (c, c0, step), (a, a0, a_step), (b, b_at, b_step), (ahead, ahead_at, ahead_step) = tile, a, b, ahead
+    a1, a2, a3 = a0 + a_step, a0 + 2 * a_step, a0 + 3 * a_step
+    c1, c2, c3 = c0 + step, c0 + 2 * step, c0 + 3 * step
+    left0, right0 = load(c, c0), load(c, c0 + LANES)
     left1, right1 = load(c, c1), load(c, c1 + LANES)
     left2, right2 = load(c, c2), load(c, c2 + LANES)
     left3, right3 = load(c, c3), load(c, c3 + LANES)
     for i in range(depth):
+        prefetch(ahead, ahead_at + i * ahead_step)
         left, right = load(b, b_at + i * b_step), load(b, b_at + i * b_step + LANES)
-        x = broadcast(a, a_at + i)
+        x = broadcast(a, a0 + i)
         left0, right0 = fma(x, left, left0), fma(x, right, right0)
         x = broadcast(a, a1 + i)
         left1, right1 = fma(x, left, left1), fma(x, right, right1)
@@ -218,8 +241,8 @@ def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
         left2, right2 = fma(x, left, left2), fma(x, right, right2)
         x = broadcast(a, a3 + i)
         left3, right3 = fma(x, left, left3), fma(x, right, right3)
-    store(c, c_at, left0)
-    store(c, c_at + LANES, right0)
+    store(c, c0, left0)
+    store(c, c0 + LANES, right0)
     store(c, c1, left1)
     store(c, c1 + LANES, right1)
     store(c, c2, left2)
@@ -229,23 +252,25 @@ def _add_tile(a, a_at, a_step, b, b_at, b_step, depth, c, c_at, c_step):
 
 
 @serial
-def _dot_keys(queries, group, k, at, step, first, end, scores, v, v_at, v_step):
-    """Scores of a group of queries, from keys as they lie; meanwhile their values are fetched."""
+def _dot_keys(queries, group, k, first, end, scores, v):
+    """Scores of a group of queries, from keys as they lie; meanwhile fetch the next block of values."""
     D = queries.shape[1]
+    k, at, step = k
+    v, v_at, v_step = v
     for i in range(first, end, 4):
         k0, k1 = at + i * step, at + min(i + 1, end - 1) * step
         k2, k3 = at + min(i + 2, end - 1) * step, at + min(i + 3, end - 1) * step
-        for d in range(0, 4 * v_step, 16):
-            prefetch(v, v_at + i * v_step + d)
         for r in range(0, group, 2):
-            _dot_tile(queries, r * D, D, k, k0, k1, k2, k3, scores, r * KEYS + i)
+            ahead = v_at + (KEYS + i + r // 2) * v_step
+            _dot_tile(queries, r * D, D, k, k0, k1, k2, k3, scores, r * KEYS + i, v, ahead)
 
 
 @serial
-def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to):
+def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to, v, ahead):
     """Scores of 2 queries and 4 keys."""
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros()
     for d in range(0, D, LANES):
+        prefetch(v, ahead + d)
         a, b = load(q, at + d), load(q, at + D + d)
         key = load(k, k0 + d)
         a0, b0 = fma(a, key, a0), fma(b, key, b0)
@@ -288,32 +313,11 @@ def _soften(scores, r, first, end, peak, total, mix, query):
         weights = exp(add(load(scores, i), shift))
         store(scores, i, weights)
         sums = add(sums, weights)
-    shrink = np.float32(math.exp(peak[query] - base))
-    peak[query] = top
-    total[query] = total[query] * shrink + sum_lanes(sums)
-    if shrink != 1:
-        factor = splat(shrink)
+    if top > peak[query]:
+        shrink = exp(splat(peak[query] - base))
+        peak[query] = top
+        total[query] *= max_lanes(shrink)
         width = mix.shape[1]
         for d in range(query * width, (query + 1) * width, LANES):
-            store(mix, d, multiply(load(mix, d), factor))
-
-
-@serial
-def _mix(scores, group, first, end, values, at, step, panel_step, mix, row):
-    """Add values, weighted by the scores of a group of queries, to their mixtures."""
-    width = mix.shape[1]
-    for d in range(0, width, WIDTH):
-        here = at + first * step + d // WIDTH * panel_step
-        for r in range(0, group, ROWS):
-            _add_tile(
-                scores,
-                r * KEYS + first,
-                KEYS,
-                values,
-                here,
-                step,
-                end - first,
-                mix,
-                (row + r) * width + d,
-                width,
-            )
+            store(mix, d, multiply(load(mix, d), shrink))
+    total[query] += sum_lanes(sums)
