@@ -189,37 +189,46 @@ def _quantized_blocks(matrix: Array, bits: int, group: int, where: str) -> Itera
     """Yield codes and scales of a few panels at a time, as they lie in a :class:`PackedWeight`."""
     rows, columns = matrix.shape
     groups = -(-columns // group)
-    step = max(1, _BLOCK // (PANEL * columns)) * PANEL
+    step = min(max(1, _BLOCK // (PANEL * columns)), -(-rows // PANEL)) * PANEL
+    padded = np.zeros((step, groups * group), np.float32)  # made once: new memory costs as much as the work
+    scratch = np.empty((step * groups, group), np.float32)
     for start in range(0, rows, step):
         block = matrix[start : start + step]
-        padded = np.zeros((-(-len(block) // PANEL) * PANEL, groups * group), np.float32)
+        padded = padded[: -(-len(block) // PANEL) * PANEL]
         padded[: len(block), :columns] = block
+        padded[len(block) :] = 0
         values = padded.reshape(-1, group)  # (N, group)
+        codes = scratch[: len(values)]
         high, low = values.max(axis=1), values.min(axis=1)  # (N,); NaN if any is
         finite = np.isfinite(high) & np.isfinite(low)
         if not finite.all():
             row = start + np.flatnonzero(~finite)[0] // groups
             raise CheckpointError(f"{where}: expected finite values, found NaN or infinity in row {row}")
         largest = np.where(-low > high, low, high)  # (N,), with its sign
-        scales = _rounded(np.abs(largest) / 127 if bits == 8 else _least_error_scales(values, largest))
-        codes = np.rint(values * _inverse(scales)[:, None])
-        np.clip(codes, *_LIMITS[bits], out=codes)
-        codes = codes.astype(np.int8).reshape(len(padded), -1)[:, : -(-columns // 8) * 8]
-        yield pack_codes(codes, bits), pack_scales(scales.reshape(len(padded), groups))
+        exact = np.abs(largest) / 127 if bits == 8 else _least_error_scales(values, largest, codes)
+        scales = _rounded(exact)
+        _round(values, _inverse(scales)[:, None], bits, out=codes)
+        narrow = codes.astype(np.int8).reshape(len(padded), -1)[:, : -(-columns // 8) * 8]
+        yield pack_codes(narrow, bits), pack_scales(scales.reshape(len(padded), groups))
 
 
-def _least_error_scales(values: Array, largest: Array) -> Array:
+def _round(values: Array, inverse: Array | np.float32, bits: int, out: Array) -> None:
+    """Write the codes of values to `out`, as floats: (N, group), inverse scales (N, 1) or one for all."""
+    np.multiply(values, inverse, out=out)
+    np.rint(out, out=out)
+    np.clip(out, *_LIMITS[bits], out=out)
+
+
+def _least_error_scales(values: Array, largest: Array, codes: Array) -> Array:
     """Scales of 4-bit codes with the least squared error among those tried: (N, group), (N,) -> (N,).
 
     For given codes q the best scale is <x, q> / <q, q>, and leaves an error of <x, x> - <x, q>^2 / <q, q>.
+    What `codes` holds is lost.
     """
     unit = values * _inverse(largest)[:, None]  # the largest value of a group is 1: nothing can overflow
     best_gain, best = np.full(len(unit), -1, np.float32), np.zeros(len(unit), np.float32)
-    codes = np.empty_like(unit)
     for code in _LARGEST:
-        np.multiply(unit, -code, out=codes)
-        np.rint(codes, out=codes)
-        np.clip(codes, *_LIMITS[4], out=codes)
+        _round(unit, -code, 4, out=codes)
         along, square = np.vecdot(unit, codes), np.vecdot(codes, codes)
         factor = along / np.maximum(square, 1)  # square is 0 in a group of zeros only
         gain = along * factor
