@@ -336,8 +336,7 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
 def arithmetic_of(model: DeciLM) -> str:
     """Say which numbers the matrix products of a model are computed with, for :func:`probe`."""
     storage = storage_of(model)
-    explicit = getattr(model.backend, "kernels", None) == "explicit"
-    return storage if storage in BITS and explicit else "float32"
+    return storage if storage in BITS and model.backend.kernels == "explicit" else "float32"
 
 
 def threads_of(backend: str) -> int:

@@ -420,7 +420,8 @@ def _bench(options: argparse.Namespace) -> int:
     limits = bench.probe(bench.threads_of(model.backend.name), bench.arithmetic_of(model))
     facts = bench_report.report(model, measurement, limits)
     if options.json:
-        print(json.dumps({"model": title, **facts}, indent=1))
+        name = {"model": options.config or title, "random_weights": options.random}
+        print(json.dumps({**name, **facts}, indent=1))
     else:
         print(bench_report.table(facts, title))
     return 0

@@ -65,7 +65,8 @@ def test_json_has_the_promised_keys(capsys, known_limits):
         "threads",
     )
     assert all(facts[key] > 0 for key in numbers)
-    assert (facts["model"], facts["backend"], facts["weights"]) == ("demo", "numpy", "bfloat16")
+    assert (facts["model"], facts["random_weights"]) == ("demo", False)
+    assert (facts["backend"], facts["weights"], facts["kv_cache"]) == ("numpy", "bfloat16", "float32")
     assert [entry["batch_size"] for entry in facts["runs"]] == [1, 2]
 
 
