@@ -1,4 +1,4 @@
-"""Every set of operations that computes the network, by name, for tests that run one body over all of them."""
+"""Every set of operations that computes the network, by name: tests run one body over all of them."""
 
 import os
 from unittest import mock

@@ -14,7 +14,8 @@ def main():
     config = Config(11, 8, 4, 2, (LayerConfig(2, 12), LayerConfig(1, 12)), 16)
     generator = np.random.default_rng(0)
     weights = {
-        name: generator.standard_normal(shape, np.float32) for name, shape in config.parameter_shapes().items()
+        name: generator.standard_normal(shape, np.float32)
+        for name, shape in config.parameter_shapes().items()
     }
     ids = [[1, 5, 9, 2], [3, 3, 0, 7]]
     expected = DeciLM(config, weights, create_backend("numpy"), "float64")(ids)

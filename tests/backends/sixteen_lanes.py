@@ -32,7 +32,7 @@ def main():
     codegen = cpu_target.target_context.codegen()
     triple, name, features = codegen.magic_tuple()
     features += ",+avx512f,+avx512bw,+avx512vnni"
-    with mock.patch.object(type(codegen), "magic_tuple", lambda self: (triple, name, features)):
+    with mock.patch.object(type(codegen), "magic_tuple", return_value=(triple, name, features)):
         from minidecilm.backends.numba_backend import vectors
 
     assert (vectors.LANES, vectors.VNNI) == (LANES, True)

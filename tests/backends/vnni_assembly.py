@@ -1,4 +1,4 @@
-"""Run by test_network.py with NUMBA_CPU_NAME set to a CPU with AVX-512 VNNI: prints what is compiled for it."""
+"""Run by test_network.py for a CPU with AVX-512 VNNI: prints what is compiled for it."""
 
 from numba import types
 

@@ -59,10 +59,10 @@ def create() -> Backend:
 
 
 def _suitable() -> str:
-    from numba import config
+    from numba.core import config
 
-    if config.DISABLE_JIT:  # Python has no vectors
-        return "portable"
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return "portable"  # Python has no vectors
     from minidecilm.backends.numba_backend import vectors
 
     return "explicit" if vectors.USABLE else "portable"

@@ -25,14 +25,14 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return normalised.reshape(x.shape)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _swiglu(gate, up, mixed):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _swiglu(gate, up, mixed):
     for piece in prange((len(gate) + _PIECE - 1) // _PIECE):
         _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _swiglu_piece(gate, up, mixed, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _swiglu_piece(gate, up, mixed, start, stop):
     whole = stop - (stop - start) % LANES
     for i in range(start, whole, LANES):
         vectors.store(mixed, i, _gated(vectors.load(gate, i), vectors.load(up, i)))
@@ -44,8 +44,8 @@ def _swiglu_piece(gate, up, mixed, start, stop):  # type: ignore[no-untyped-def]
         mixed[whole:stop] = last[2, : stop - whole]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _gated(gate, up):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _gated(gate, up):
     """``gate * sigmoid(gate) * up``, where sigmoid is taken from e**-|gate|, which never overflows."""
     one = vectors.splat(np.float32(1))
     decay = vectors.exp(vectors.negative(vectors.absolute(gate)))
@@ -53,14 +53,14 @@ def _gated(gate, up):  # type: ignore[no-untyped-def]
     return vectors.multiply(vectors.multiply(gate, up), vectors.divide(above, vectors.add(one, decay)))
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _rms_norm(x, weight, eps, normalised):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _rms_norm(x, weight, eps, normalised):
     for row in prange(len(x)):
         _rms_norm_row(x[row], weight, eps, normalised[row])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _rms_norm_row(x, weight, eps, normalised):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _rms_norm_row(x, weight, eps, normalised):
     whole = len(x) - len(x) % LANES
     squares = vectors.zeros()
     for i in range(0, whole, LANES):

@@ -78,25 +78,25 @@ def linear_packed(x: Array, weight: Any) -> Array:
     return y
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def share_of(thread, threads, count, step):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def share_of(thread, threads, count, step):
     """First and last + 1 of the items of one thread, in whole steps: (start, stop)."""
     steps = (count + step - 1) // step
     start = steps * thread // threads * step
     return start, min(steps * (thread + 1) // threads * step, count)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _few_tokens(weight, x, y, threads):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _few_tokens(weight, x, y, threads):
     ordered = _in_order_of_loads(x, weight)
     for thread in prange(threads):
         start, stop = share_of(thread, threads, len(weight), 4)
         _few_tokens_rows(weight, ordered, y, start, stop)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _in_order_of_loads(x, weight):  # type: ignore[no-untyped-def]
-    """Lay activations as the tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
+@njit(cache=True)
+def _in_order_of_loads(x, weight):
+    """Lay activations as tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
     tokens, columns = x.shape
     ordered = np.zeros((tokens, (columns + _BLOCK - 1) // _BLOCK * _BLOCK), np.float32)
     for token in range(tokens):
@@ -108,8 +108,8 @@ def _in_order_of_loads(x, weight):  # type: ignore[no-untyped-def]
     return ordered
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _few_tokens_rows(weight, x, y, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _few_tokens_rows(weight, x, y, start, stop):
     """Write y[:, start:stop]: four rows at a time, the next four asked for early."""
     tokens, stride = x.shape
     rows, columns = y.shape[1], weight.shape[1]
@@ -134,8 +134,8 @@ def _few_tokens_rows(weight, x, y, start, stop):  # type: ignore[no-untyped-def]
     _add_last_columns(weight, x, y, start, stop)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _add_last_columns(weight, x, y, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _add_last_columns(weight, x, y, start, stop):
     """Add the columns that fill no block, by way of one that is filled up with zeros."""
     columns = weight.shape[1]
     rest = columns % _BLOCK
@@ -149,8 +149,8 @@ def _add_last_columns(weight, x, y, start, stop):  # type: ignore[no-untyped-def
             _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _many_tokens(weight, x, y, threads):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _many_tokens(weight, x, y, threads):
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
     columns = x.shape[1]
     # Activations in the order of use: (block of tokens, column, token); zeros beyond the last token.
@@ -164,8 +164,8 @@ def _many_tokens(weight, x, y, threads):  # type: ignore[no-untyped-def]
         _many_tokens_rows(weight, arranged, y, start, stop)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _many_tokens_rows(weight, arranged, y, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _many_tokens_rows(weight, arranged, y, start, stop):
     """Write y[:, start:stop], 16 rows at a time."""
     blocks, columns = arranged.shape[:2]
     tokens = len(y)
@@ -185,8 +185,8 @@ def _many_tokens_rows(weight, arranged, y, start, stop):  # type: ignore[no-unty
                 y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _widen(weight, row, count, first, width, widened):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _widen(weight, row, count, first, width, widened):
     """Lay `count` rows of some columns side by side as float32: widened[column, row]."""
     columns = weight.shape[1]
     whole = (width - width % LANES) if count == _PANEL else 0
@@ -205,8 +205,8 @@ def _widen(weight, row, count, first, width, widened):  # type: ignore[no-untype
             vectors.transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _packed(codes, scales, group, bits, x, y, threads):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _packed(codes, scales, group, bits, x, y, threads):
     tokens, groups = len(x), scales.shape[1]
     x_codes = np.zeros((tokens, groups * group), np.int8)
     x_absolute = np.zeros((tokens, groups * group), np.int8)
@@ -222,8 +222,8 @@ def _packed(codes, scales, group, bits, x, y, threads):  # type: ignore[no-untyp
             _int4_panels(codes, scales, group, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _round_token(x, token, group, codes, absolute, scales, sums):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _round_token(x, token, group, codes, absolute, scales, sums):
     """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
     columns = x.shape[1]
     padded = np.zeros(codes.shape[1], np.float32)
@@ -247,8 +247,8 @@ def _round_token(x, token, group, codes, absolute, scales, sums):  # type: ignor
         sums[token, g] = np.int32(vectors.sum_lanes(total))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):
     """Write the rows of these panels: four tokens at a time, the rest one by one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]
@@ -280,8 +280,8 @@ def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start
             token += count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _int4_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _int4_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):
     """Write the rows of these panels: four tokens at a time, the rest one by one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]

@@ -29,16 +29,16 @@ def linear_packed(x: Array, weight: Any) -> Array:
     return y
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _widened(bits):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _widened(bits):
     """Value of a weight: float32 as it is, or the bits of a bfloat16, the upper half of a float32."""
     if isinstance(bits, np.uint16):
         return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
     return bits
 
 
-@njit(cache=True, parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)  # type: ignore[untyped-decorator]
-def _stored(weight, x, y):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)
+def _stored(weight, x, y):
     for row in prange(len(weight)):
         wide = np.empty(weight.shape[1], np.float32)
         for column in range(len(wide)):
@@ -64,8 +64,8 @@ def _round_activations(x: Array, groups: int, group: int) -> tuple[Array, Array,
     return codes, scales, codes.sum(axis=-1, dtype=np.int32)
 
 
-@njit(cache=True, parallel=True, nogil=True)  # type: ignore[untyped-decorator]
-def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):  # type: ignore[no-untyped-def]
+@njit(cache=True, parallel=True, nogil=True)
+def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):
     panels, chunks, height = codes.shape[:3]
     tokens, rows = y.shape
     columns = 4 if bits == 8 else 8  # of a chunk

@@ -110,7 +110,7 @@ def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
     """Make ``tile(weights, w, w_stride, x, x_offset, x_stride, y, y_offset, y_stride, count, ahead)``.
 
     Adds to y[token, row] the dot product of `rows` weight rows with `tokens` tokens over `count` columns, a
-    multiple of 2 * LANES. Columns lie in lanes, in the order of :func:`vectors.load_first` and ``load_second``,
+    multiple of 2 * LANES. Columns lie in lanes, in the order of ``vectors.load_first`` and ``load_second``,
     which `x` has to follow. With `prefetching`, the line `ahead` elements further on is asked for.
     """
 
@@ -169,9 +169,7 @@ def outer_tile(tokens: int, parts: int) -> Any:
 def _add_group(code: _Writer, totals: list["_Sum"], tokens: int) -> None:
     """Scale the int32 sums of one group by those of weights and activations; add to sums[token, row]."""
     for token in range(tokens):
-        x_scale = code.call(
-            vectors.broadcast, "x_scales", code.at(code["g"], (token, code["g_stride"]))
-        )
+        x_scale = code.call(vectors.broadcast, "x_scales", code.at(code["g"], (token, code["g_stride"])))
         for part in range(PARTS):
             scale = code.call(vectors.load, "scales", code.at(code["s"], part * LANES))
             scale = code.call(vectors.multiply, scale, x_scale)

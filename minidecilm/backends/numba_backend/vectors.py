@@ -53,7 +53,7 @@ class _IntsModel(models.PrimitiveModel):
         super().__init__(manager, kind, _INTS)
 
 
-def _pointer(context: Any, builder: Any, array: types.Array, value: Any, offset: Any, to: Any) -> Any:
+def _pointer(context: Any, builder: Any, array: types.Array, value: Any, offset: Any, *, to: Any) -> Any:
     """Pointer to what `to` describes, at an element of an array."""
     data = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(data, [offset]), to.as_pointer())
@@ -71,9 +71,9 @@ def _splat(builder: Any, scalar: Any) -> Any:
 def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: Any) -> Any:
     """LANES elements as float32, whatever they are stored as."""
     if array.dtype == types.float32:
-        return builder.load(_pointer(context, builder, array, value, offset, _FLOATS), align=1)
+        return builder.load(_pointer(context, builder, array, value, offset, to=_FLOATS), align=1)
     halves = ir.VectorType(_SHORT, LANES)
-    bits = builder.load(_pointer(context, builder, array, value, offset, halves), align=1)
+    bits = builder.load(_pointer(context, builder, array, value, offset, to=halves), align=1)
     # bfloat16 is the upper half of a float32.
     wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
     return builder.bitcast(wide, _FLOATS)
@@ -94,19 +94,19 @@ def _of_floats(name: str) -> str:
     return f"llvm.{name}.v{LANES}f32"
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def zeros(typing: Any) -> Any:
     """All lanes 0.0."""
     return FLOATS(), lambda context, builder, signature, arguments: _constant(0.0)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def zero_ints(typing: Any) -> Any:
     """All lanes 0."""
     return INTS(), lambda context, builder, signature, arguments: _constant(0, _INTS)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing: Any, array: Any, offset: Any) -> Any:
     """LANES values from `offset` on, of a float32 array or of a uint16 array of bfloat16 bits."""
 
@@ -124,9 +124,9 @@ def _load_half(second: bool) -> Any:
             where, at = arguments
             if array.dtype == types.float32:
                 at = builder.add(at, at.type(LANES * second))
-                return builder.load(_pointer(context, builder, array, where, at, _FLOATS), align=1)
+                return builder.load(_pointer(context, builder, array, where, at, to=_FLOATS), align=1)
             # Two bfloat16 in an int: the upper one is a float32 once the lower bits are cleared.
-            pairs = builder.load(_pointer(context, builder, array, where, at, _INTS), align=1)
+            pairs = builder.load(_pointer(context, builder, array, where, at, to=_INTS), align=1)
             if second:
                 return builder.bitcast(builder.and_(pairs, _constant(-65536, _INTS)), _FLOATS)
             return builder.bitcast(builder.shl(pairs, _constant(16, _INTS)), _FLOATS)
@@ -143,14 +143,14 @@ def _load_half(second: bool) -> Any:
 load_first, load_second = _load_half(False), _load_half(True)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def value(typing: Any, array: Any, offset: Any) -> Any:
     """One element as float32, of the arrays that :func:`load` takes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if array.dtype == types.float32:
-            return builder.load(_pointer(context, builder, array, *arguments, _FLOAT))
-        bits = builder.zext(builder.load(_pointer(context, builder, array, *arguments, _SHORT)), _INT)
+            return builder.load(_pointer(context, builder, array, *arguments, to=_FLOAT))
+        bits = builder.zext(builder.load(_pointer(context, builder, array, *arguments, to=_SHORT)), _INT)
         return builder.bitcast(builder.shl(bits, _INT(16)), _FLOAT)
 
     if array.dtype in (types.float32, types.uint16):
@@ -158,20 +158,20 @@ def value(typing: Any, array: Any, offset: Any) -> Any:
     return None
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
     """Write the lanes to a float32 array, or an Ints vector to an int32 array."""
     kind = _FLOATS if value == FLOATS else _INTS
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         where, at, what = arguments
-        builder.store(what, _pointer(context, builder, array, where, at, kind), align=1)
+        builder.store(what, _pointer(context, builder, array, where, at, to=kind), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, to_step: Any) -> Any:
     """Copy a block of LANES by LANES elements transposed; its rows lie `step` and `to_step` apart."""
 
@@ -186,71 +186,75 @@ def transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any
             for i in range(LANES):
                 if not i & distance:
                     a, b = rows[i], rows[i + distance]
-                    upper = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
-                    lower = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
+                    upper = [
+                        lane if not lane & distance else LANES + lane - distance for lane in range(LANES)
+                    ]
+                    lower = [
+                        lane + distance if not lane & distance else LANES + lane for lane in range(LANES)
+                    ]
                     rows[i] = builder.shuffle_vector(a, b, _lanes(upper))
                     rows[i + distance] = builder.shuffle_vector(a, b, _lanes(lower))
             distance *= 2
         for i, row in enumerate(rows):
             offset = builder.add(to, builder.mul(to_step, ir.Constant(step.type, i)))
-            builder.store(row, _pointer(context, builder, target, goal, offset, _FLOATS), align=1)
+            builder.store(row, _pointer(context, builder, target, goal, offset, to=_FLOATS), align=1)
         return context.get_dummy_value()
 
     return types.void(source, types.intp, types.intp, target, types.intp, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def broadcast(typing: Any, array: Any, offset: Any) -> Any:
     """One float32 of an array in all lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, array, *arguments, _FLOAT)
+        pointer = _pointer(context, builder, array, *arguments, to=_FLOAT)
         return _splat(builder, builder.load(pointer, align=4))
 
     return FLOATS(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def splat(typing: Any, value: Any) -> Any:
     """One number in all lanes."""
     return FLOATS(types.float32), lambda context, builder, signature, arguments: _splat(builder, arguments[0])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c``, rounded once."""
+    """Compute ``a * b + c``, rounded once."""
     return FLOATS(FLOATS, FLOATS, FLOATS), lambda context, builder, signature, arguments: _call(
         builder, _of_floats("fma"), _FLOATS, *arguments
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def add(typing: Any, a: Any, b: Any) -> Any:
-    """``a + b``."""
+    """Add ``a + b``."""
     return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fadd(*arguments)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def multiply(typing: Any, a: Any, b: Any) -> Any:
-    """``a * b``."""
+    """Multiply ``a * b``."""
     return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fmul(*arguments)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def divide(typing: Any, a: Any, b: Any) -> Any:
-    """``a / b``."""
+    """Divide ``a / b``."""
     return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def negative(typing: Any, a: Any) -> Any:
-    """``-a``."""
+    """Negate ``a``."""
     return FLOATS(FLOATS), lambda context, builder, signature, arguments: builder.fneg(arguments[0])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def where_positive(typing: Any, condition: Any, a: Any, b: Any) -> Any:
-    """``a`` in the lanes where `condition` is at least 0, else ``b``."""
+    """Take ``a`` in the lanes where `condition` is at least 0, else ``b``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         condition, a, b = arguments
@@ -259,9 +263,9 @@ def where_positive(typing: Any, condition: Any, a: Any, b: Any) -> Any:
     return FLOATS(FLOATS, FLOATS, FLOATS), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def larger(typing: Any, a: Any, b: Any) -> Any:
-    """``a`` where it is larger than `b`, else `b`: a NaN in `a` is passed over, one in `b` is kept."""
+    """Take ``a`` where it is larger than ``b``, else ``b``: a NaN in `a` is passed over."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         first, second = arguments
@@ -270,7 +274,7 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
     return FLOATS(FLOATS, FLOATS), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def absolute(typing: Any, a: Any) -> Any:
     """``abs(a)``."""
     return FLOATS(FLOATS), lambda context, builder, signature, arguments: _call(
@@ -278,7 +282,7 @@ def absolute(typing: Any, a: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def nearest(typing: Any, a: Any) -> Any:
     """Nearest integer, halves to the even one."""
     return FLOATS(FLOATS), lambda context, builder, signature, arguments: _call(
@@ -286,7 +290,7 @@ def nearest(typing: Any, a: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_int8(typing: Any, array: Any, offset: Any, a: Any) -> Any:
     """Write integers within -127 .. 127 to an int8 array."""
 
@@ -294,13 +298,13 @@ def store_int8(typing: Any, array: Any, offset: Any, a: Any) -> Any:
         where, at, value = arguments
         narrow = ir.VectorType(_BYTE, LANES)
         value = builder.trunc(builder.fptosi(value, _INTS), narrow)
-        builder.store(value, _pointer(context, builder, array, where, at, narrow), align=1)
+        builder.store(value, _pointer(context, builder, array, where, at, to=narrow), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, FLOATS), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def sum_lanes(typing: Any, a: Any) -> Any:
     """Sum of all lanes, in an order of LLVM's choice."""
     return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
@@ -308,7 +312,7 @@ def sum_lanes(typing: Any, a: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store_sums(typing: Any, array: Any, offset: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """Write the sums of the lanes of four vectors next to each other: fewer steps than four sums."""
 
@@ -328,13 +332,13 @@ def store_sums(typing: Any, array: Any, offset: Any, a: Any, b: Any, c: Any, d: 
             total = builder.fadd(
                 builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high)
             )
-        builder.store(total, _pointer(context, builder, array, where, at, total.type), align=1)
+        builder.store(total, _pointer(context, builder, array, where, at, to=total.type), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, FLOATS, FLOATS, FLOATS, FLOATS), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def max_lanes(typing: Any, a: Any) -> Any:
     """Largest lane; NaN is passed over."""
     return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
@@ -342,13 +346,13 @@ def max_lanes(typing: Any, a: Any) -> Any:
     )
 
 
-# exp(x) = 2**n * exp(r) with n = round(x / ln 2): r lies within half of ln 2, where this polynomial (Taylor's,
-# up to r**6) is exact to one unit in the last place. ln 2 is subtracted in two parts, the first of few bits.
+# exp(x) = 2**n * exp(r) with n = round(x / ln 2). As r lies within half of ln 2, Taylor's polynomial to r**6
+# is right to 2e-7. ln 2 is subtracted in two parts, the first of few bits, so that nothing is lost.
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def exp(typing: Any, x: Any) -> Any:
     """``e**x`` for x up to 0; NaN stays NaN, anything below -87 becomes as good as 0."""
 
@@ -369,12 +373,12 @@ def exp(typing: Any, x: Any) -> Any:
     return FLOATS(FLOATS), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(typing: Any, array: Any, offset: Any) -> Any:
     """Ask for the cache line of an element; any offset will do, also one beyond the array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, array, *arguments, _BYTE)
+        pointer = _pointer(context, builder, array, *arguments, to=_BYTE)
         read, keep, data = _INT(0), _INT(3), _INT(1)
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
         return context.get_dummy_value()
@@ -382,29 +386,29 @@ def prefetch(typing: Any, array: Any, offset: Any) -> Any:
     return types.void(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load_bytes(typing: Any, array: Any, offset: Any) -> Any:
     """4 * LANES bytes from `offset` on, of an int8 or uint8 array."""
     return INTS(array, types.intp), lambda context, builder, signature, arguments: builder.load(
-        _pointer(context, builder, array, *arguments, _INTS), align=1
+        _pointer(context, builder, array, *arguments, to=_INTS), align=1
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def broadcast_bytes(typing: Any, array: Any, offset: Any) -> Any:
-    """The same four bytes of an int8 array in every group of four."""
+    """Repeat four bytes of an int8 array in every group of four."""
     return INTS(array, types.intp), lambda context, builder, signature, arguments: _splat(
-        builder, builder.load(_pointer(context, builder, array, *arguments, _INT), align=1)
+        builder, builder.load(_pointer(context, builder, array, *arguments, to=_INT), align=1)
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def to_floats(typing: Any, a: Any) -> Any:
     """Int32 lanes as float32."""
     return FLOATS(INTS), lambda context, builder, signature, arguments: builder.sitofp(arguments[0], _FLOATS)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def low_nibbles(typing: Any, a: Any) -> Any:
     """Lower four bits of every byte."""
     return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
@@ -412,7 +416,7 @@ def low_nibbles(typing: Any, a: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def high_nibbles(typing: Any, a: Any) -> Any:
     """Upper four bits of every byte."""
     return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
@@ -429,7 +433,7 @@ def _avx2(builder: Any, name: str, result: Any, a: Any, b: Any) -> Any:
     return _call(builder, f"llvm.x86.avx2.{name}", result, a, b)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def dot_int8(typing: Any, total: Any, weights: Any, x: Any, x_absolute: Any) -> Any:
     """Add to every lane of `total` the dot product of its four int8 weights and four int8 activations.
 
@@ -453,19 +457,22 @@ def dot_int8(typing: Any, total: Any, weights: Any, x: Any, x_absolute: Any) -> 
 
 
 def _start(builder: Any, context: Any, array: Any, arguments: Any, factor: int) -> Any:
-    x_sum = builder.load(_pointer(context, builder, array, *arguments, _INT), align=4)
+    x_sum = builder.load(_pointer(context, builder, array, *arguments, to=_INT), align=4)
     return _splat(builder, builder.mul(x_sum, _INT(factor)))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def int8_start(typing: Any, x_sums: Any, offset: Any) -> Any:
     """Where a sum of :func:`dot_int8` begins, given the sum of all its activations in an int32 array."""
-    return INTS(x_sums, types.intp), lambda context, builder, signature, arguments: (
-        _start(builder, context, x_sums, arguments, -128) if VNNI else _constant(0, _INTS)
+    return (
+        INTS(x_sums, types.intp),
+        lambda context, builder, signature, arguments: (
+            _start(builder, context, x_sums, arguments, -128) if VNNI else _constant(0, _INTS)
+        ),
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def uint4_start(typing: Any, x_sums: Any, offset: Any) -> Any:
     """Where the sum of weights stored 8 too large begins, given the sum of all its activations."""
     return INTS(x_sums, types.intp), lambda context, builder, signature, arguments: _start(
@@ -473,7 +480,7 @@ def uint4_start(typing: Any, x_sums: Any, offset: Any) -> Any:
     )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def dot_uint4(typing: Any, total: Any, weights: Any, x: Any) -> Any:
     """Add to `total` the dot products of weights within 0 .. 15 and int8 activations.
 
@@ -485,8 +492,7 @@ def dot_uint4(typing: Any, total: Any, weights: Any, x: Any) -> Any:
         if VNNI:
             return _vnni(builder, total, weights, x)
         weights, x, total = (
-            builder.bitcast(value, kind)
-            for value, kind in ((weights, _BYTES), (x, _BYTES), (total, _SHORTS))
+            builder.bitcast(value, kind) for value, kind in ((weights, _BYTES), (x, _BYTES), (total, _SHORTS))
         )
         pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, weights, x)
         return builder.bitcast(builder.add(total, pairs), _INTS)
@@ -498,7 +504,7 @@ def dot_uint4(typing: Any, total: Any, weights: Any, x: Any) -> Any:
 UINT4_DOTS = 8
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def sum_uint4(typing: Any, total: Any, part: Any) -> Any:
     """Add what :func:`dot_uint4` has gathered in `part` to the int32 lanes of `total`."""
 
