@@ -7,10 +7,14 @@ for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+from numba.core import config
 
 from minidecilm import ops
 from minidecilm.backends import Backend
@@ -38,6 +42,7 @@ def create() -> Backend:
     if kernels == "portable":
         from minidecilm.backends.numba_backend import portable_attention, portable_linear
 
+        _announce_compiling(portable_linear.stored)
         return Backend(
             "numba",
             dtypes=("float32",),
@@ -47,6 +52,7 @@ def create() -> Backend:
         )
     from minidecilm.backends.numba_backend import attention, elementwise, linear
 
+    _announce_compiling(linear.few_tokens)
     return Backend(
         "numba",
         dtypes=("float32",),
@@ -59,13 +65,20 @@ def create() -> Backend:
 
 
 def _suitable() -> str:
-    from numba.core import config
-
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "portable"  # Python has no vectors
     from minidecilm.backends.numba_backend import vectors
 
     return "explicit" if vectors.USABLE else "portable"
+
+
+def _announce_compiling(kernel: Any) -> None:
+    """Say on a terminal why the first run of a machine takes longer."""
+    folder = None if config.DISABLE_JIT else kernel.stats.cache_path  # type: ignore[attr-defined]
+    if folder is None or sys.stderr is None or not sys.stderr.isatty():
+        return
+    if not any(Path(folder).glob(f"*.{kernel.__name__}-*.nbi")):
+        print("compiling for this CPU: takes up to half a minute, once", file=sys.stderr)
 
 
 def _linear(

@@ -52,7 +52,7 @@ def linear_stored(x: Array, weight: Array) -> Array:
     """
     y = np.zeros((len(x), len(weight)), np.float32)
     if len(x) < MANY_TOKENS:
-        _few_tokens(weight, x, y, get_num_threads())
+        few_tokens(weight, x, y, get_num_threads())
     else:
         _many_tokens(weight, x, y, get_num_threads())
     return y
@@ -87,7 +87,8 @@ def share_of(thread, threads, count, step):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def _few_tokens(weight, x, y, threads):
+def few_tokens(weight, x, y, threads):
+    """Add x @ weight.T to y, which holds zeros: every thread has its own rows of the weight."""
     ordered = _in_order_of_loads(x, weight)
     for thread in prange(threads):
         start, stop = share_of(thread, threads, len(weight), 4)

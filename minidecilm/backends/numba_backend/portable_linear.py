@@ -16,7 +16,7 @@ _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep t
 def linear_stored(x: Array, weight: Array) -> Array:
     """Multiply float32 activations with a matrix as stored; see :func:`.linear.linear_stored`."""
     y = np.empty((len(x), len(weight)), np.float32)
-    _stored(weight, x, y)
+    stored(weight, x, y)
     return y
 
 
@@ -38,7 +38,8 @@ def _widened(bits):
 
 
 @njit(cache=True, parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)
-def _stored(weight, x, y):
+def stored(weight, x, y):
+    """Write x @ weight.T to y: a row of the weight is widened once and used for every token."""
     for row in prange(len(weight)):
         wide = np.empty(weight.shape[1], np.float32)
         for column in range(len(wide)):
