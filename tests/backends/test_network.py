@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_what_numba_cannot_do_is_one_line(monkeypatch):
     monkeypatch.setenv(numba_backend.KERNELS_VARIABLE, "fast")
     with pytest.raises(ValueError, match="MINIDECILM_KERNELS='fast': choose from explicit, portable"):
         minidecilm.load("demo", backend="numba")
+
+
+def test_threads_that_generate_side_by_side(backend, data):
+    model, prompt = golden_model(backend), data["greedy.prompt_ids"]
+
+    def generate(seed):
+        return minidecilm.generate_tokens(model, prompt, max_new_tokens=8, seed=seed)[0].tolist()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(generate, range(3))) == [generate(seed) for seed in range(3)]
 
 
 def run_apart(script, **environment):

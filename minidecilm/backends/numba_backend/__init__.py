@@ -9,7 +9,9 @@ for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import ml_dtypes
@@ -47,8 +49,8 @@ def create() -> Backend:
             "numba",
             dtypes=("float32",),
             kernels=kernels,
-            linear=_linear(portable_linear.linear_stored, portable_linear.linear_packed),
-            attention=portable_attention.attention,
+            linear=_alone(_linear(portable_linear.linear_stored, portable_linear.linear_packed)),
+            attention=_alone(portable_attention.attention),
         )
     from minidecilm.backends.numba_backend import attention, elementwise, linear
 
@@ -57,10 +59,10 @@ def create() -> Backend:
         "numba",
         dtypes=("float32",),
         kernels=kernels,
-        linear=_linear(linear.linear_stored, linear.linear_packed),
-        rms_norm=elementwise.rms_norm,
-        attention=attention.attention,
-        swiglu=elementwise.swiglu,
+        linear=_alone(_linear(linear.linear_stored, linear.linear_packed)),
+        rms_norm=_alone(elementwise.rms_norm),
+        attention=_alone(attention.attention),
+        swiglu=_alone(elementwise.swiglu),
     )
 
 
@@ -79,6 +81,21 @@ def _announce_compiling(kernel: Any) -> None:
         return
     if not any(Path(folder).glob(f"*.{kernel.__name__}-*.nbi")):
         print("compiling for this CPU: takes up to half a minute, once", file=sys.stderr)
+
+
+# A kernel takes all cores, and one of Numba's threading layers ends the process if two are run at a time.
+_lock = Lock()
+
+
+def _alone(operation: Callable[..., Array]) -> Callable[..., Array]:
+    """Let threads that generate side by side take turns."""
+
+    @wraps(operation)
+    def wait_and_run(*arguments: Any) -> Array:
+        with _lock:
+            return operation(*arguments)
+
+    return wait_and_run
 
 
 def _linear(
