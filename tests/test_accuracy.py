@@ -36,6 +36,7 @@ def changes(settings, reference, folder):
     return {s: (report["perplexity"] / perplexity - 1, report) for s, report in reports.items()}
 
 
+@pytest.mark.timeout(400)  # Numba compiles what is not in its cache
 @pytest.mark.parametrize("backend", KERNELS)
 def test_accuracy_of_every_storage(backend, reference, tmp_path):
     settings = accuracy.settings([backend])
