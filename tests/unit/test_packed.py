@@ -130,6 +130,19 @@ def test_linear_takes_it_a_tile_at_a_time(monkeypatch):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
+def test_a_misaligned_map_reads_right(bits):
+    """As a file of other tools may hold it."""
+    _, _, values, weight = draw((33, 70), bits, 64)
+    moved = {}
+    for part in ("codes", "scales"):
+        array = getattr(weight, part)
+        data = np.frombuffer(b"-" + array.tobytes(), np.uint8)[1:]
+        moved[part] = data.view(array.dtype).reshape(array.shape)
+    assert not moved["scales"].flags.aligned
+    np.testing.assert_array_equal(replace(weight, **moved)[:], values)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
 def test_it_says_what_it_is(bits):
     *_, weight = draw((33, 70), bits, 64)
     assert str(weight.dtype) == f"int{bits}"
