@@ -13,8 +13,9 @@ from numba import prange
 from minidecilm.backends.numba_backend.portable_attention import (
     KEYS,
     attend_in_tasks,
+    common_range,
+    inner,
     parallel,
-    serial,
     split_task,
     task_at,
 )
@@ -84,12 +85,12 @@ def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixe
         )
 
 
-@serial
+@inner
 def _round_up(count, unit):
     return -(-count // unit) * unit
 
 
-@serial
+@inner
 def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
     """Do every task of one worker."""
     chunks, B, T, H, D = mixed.shape
@@ -125,9 +126,8 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
             for row in range(0, rows, GROUP):
                 group = min(GROUP, _round_up(rows - row, ROWS))
                 # keys that any query of the group sees, counted from s
-                first, end = S, 0
-                for t in range(t_first + row // G, min(t_first + (row + group - 1) // G + 1, t_end)):
-                    first, end = min(first, ranges[b, t, 0]), max(end, ranges[b, t, 1])
+                t_end_of_group = min(t_first + (row + group - 1) // G + 1, t_end)
+                first, end = common_range(ranges, b, t_first + row // G, t_end_of_group, S)
                 first, end = max(first - s, 0) // WIDTH * WIDTH, min(end - s, count)
                 if first >= end:
                     continue
@@ -152,7 +152,7 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 mixed[chunk, b, t, h, d] = mix[r, d] / total[r] if total[r] != 0 else 0
 
 
-@serial
+@inner
 def _gather(q, b, t_first, rows, h_first, G, queries):
     """Lay the scaled queries of a task (rows, D) below each other, those of one position together."""
     D = q.shape[3]
@@ -162,7 +162,7 @@ def _gather(q, b, t_first, rows, h_first, G, queries):
             queries[r, d] = q[b, t_first + r // G, h_first + r % G, d] * scale
 
 
-@serial
+@inner
 def _pack_keys(k, count, D, keys):
     """Lay keys side by side in panels of WIDTH: (count, D) -> (panels, D, WIDTH)."""
     k, at, step = k
@@ -176,7 +176,7 @@ def _pack_keys(k, count, D, keys):
                 keys[to + d * WIDTH + j] = value(k, at + (i + j) * step + d)
 
 
-@serial
+@inner
 def _pack_values(v, count, D, values):
     """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
     v, at, step = v
@@ -188,7 +188,7 @@ def _pack_values(v, count, D, values):
             values[d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH] = value(v, at + i * step + d)
 
 
-@serial
+@inner
 def _multiply_keys(queries, row, group, keys, D, first, end, scores, v):
     """Scores of a group of queries, from packed keys; meanwhile fetch the next block of values."""
     Dp = queries.shape[1]
@@ -203,7 +203,7 @@ def _multiply_keys(queries, row, group, keys, D, first, end, scores, v):
             _add_tile(tile, (queries, (row + r) * Dp, Dp), (keys, i * D, WIDTH), D, ahead)
 
 
-@serial
+@inner
 def _mix(scores, group, first, end, values, panel_step, mix, row, k):
     """Add values, weighted by the scores of a group of queries, to their mixtures; fetch the next keys."""
     Dp = mix.shape[1]
@@ -217,7 +217,7 @@ def _mix(scores, group, first, end, values, panel_step, mix, row, k):
             _add_tile((mix, (row + r) * Dp + d, Dp), weights, panel, end - first, ahead)
 
 
-@serial
+@inner
 def _add_tile(tile, a, b, depth, ahead):
     """Add to a tile of a matrix the product of (ROWS, depth) and (depth, WIDTH) ones; meanwhile fetch others.
 
@@ -251,7 +251,7 @@ def _add_tile(tile, a, b, depth, ahead):
     store(c, c3 + LANES, right3)
 
 
-@serial
+@inner
 def _dot_keys(queries, group, k, first, end, scores, v):
     """Scores of a group of queries, from keys as they lie; meanwhile fetch the next block of values."""
     D = queries.shape[1]
@@ -265,7 +265,7 @@ def _dot_keys(queries, group, k, first, end, scores, v):
             _dot_tile(queries, r * D, D, k, k0, k1, k2, k3, scores, r * KEYS + i, v, ahead)
 
 
-@serial
+@inner
 def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to, v, ahead):
     """Scores of 2 queries and 4 keys."""
     a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros()
@@ -284,7 +284,7 @@ def _dot_tile(q, at, D, k, k0, k1, k2, k3, scores, to, v, ahead):
     store_sums(scores, to + KEYS, b0, b1, b2, b3)
 
 
-@serial
+@inner
 def _hide(scores, r, first, end, s, span, visible):
     """Make the scores of keys that query r of a group does not see -inf; key i of the block is s + i."""
     padded = _round_up(end, LANES)
@@ -299,7 +299,7 @@ def _hide(scores, r, first, end, s, span, visible):
                 scores[r, i] = -np.inf
 
 
-@serial
+@inner
 def _soften(scores, r, first, end, peak, total, mix, query):
     """Turn the scores of query r of a group into weights, relative to the peak of all scores so far."""
     start, stop = r * KEYS + first, r * KEYS + end

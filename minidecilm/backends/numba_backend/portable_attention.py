@@ -24,6 +24,7 @@ QUERIES = 256
 
 # Division by zero gives what IEEE 754 says: no checks to compile.
 serial = njit(cache=True, error_model="numpy")
+inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
 
@@ -95,30 +96,43 @@ def visible_ranges(visible):
     """First visible key, one beyond the last, and whether there are holes between: (B, T, 3)."""
     B, T, S = visible.shape
     ranges = np.empty((B, T, 3), np.int64)
-    for row in range(B * T):
-        b, t = row // T, row % T
-        first, end, count = 0, S, 0
-        while first < S and not visible[b, t, first]:
-            first += 1
-        while end > first and not visible[b, t, end - 1]:
-            end -= 1
-        for s in range(first, end):
-            count += visible[b, t, s]
-        ranges[b, t, 0] = first
-        ranges[b, t, 1] = (
-            end if count else 0
-        )  # S .. 0 where nothing is visible: nothing gained by min and max
-        ranges[b, t, 2] = count < end - first
+    for b in range(B):
+        for t in range(T):
+            first = 0
+            while first < S and not visible[b, t, first]:
+                first += 1
+            hole = first
+            while hole < S and visible[b, t, hole]:
+                hole += 1
+            end = S
+            while end > hole and not visible[b, t, end - 1]:
+                end -= 1
+            ranges[b, t, 0] = first
+            # S .. 0 where nothing is visible: minima and maxima over several queries stay what they are
+            ranges[b, t, 1] = end if first < S else 0
+            ranges[b, t, 2] = hole < end
     return ranges
 
 
-@serial
+@inner
 def task_at(number, worker, workers):
     """Return the task a worker does next: they take turns there and back, as later queries see more keys."""
     return number * workers + (worker if number % 2 == 0 else workers - 1 - worker)
 
 
-@serial
+@inner
+def common_range(ranges, b, t_first, t_end, S):
+    """First key that any of the queries sees, one beyond the last."""
+    first, end = S, 0
+    for t in range(t_first, t_end):
+        if ranges[b, t, 0] < first:
+            first = ranges[b, t, 0]
+        if ranges[b, t, 1] > end:
+            end = ranges[b, t, 1]
+    return first, end
+
+
+@inner
 def split_task(task, K, blocks, chunks, ranges, S):
     """Batch row, KV head, chunk, first and end of the queries, first and end of the keys of a task."""
     T = ranges.shape[1]
@@ -129,9 +143,7 @@ def split_task(task, K, blocks, chunks, ranges, S):
     s_blocks = -(-S // KEYS)
     s_first = KEYS * (chunk * s_blocks // chunks)
     s_end = min(KEYS * ((chunk + 1) * s_blocks // chunks), S)
-    first, end = S, 0
-    for t in range(t_first, t_end):
-        first, end = min(first, ranges[b, t, 0]), max(end, ranges[b, t, 1])
+    first, end = common_range(ranges, b, t_first, t_end, S)
     return b, head, chunk, t_first, t_end, max(first, s_first), min(end, s_end)
 
 
@@ -178,7 +190,7 @@ def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixe
         )
 
 
-@serial
+@inner
 def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
     """Do every task of one worker."""
     chunks, B, D = mixed.shape[0], mixed.shape[1], mixed.shape[4]
@@ -218,7 +230,7 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                     mix[t, h, d] /= total[t, h] if total[t, h] != 0 else np.float32(1)
 
 
-@serial
+@inner
 def _copy_wide(source, at, step, count, bits):
     """Copy rows as the bits of float32, of which bfloat16 is the upper half."""
     shift = np.uint32(32 - 8 * source.itemsize)
@@ -227,7 +239,7 @@ def _copy_wide(source, at, step, count, bits):
             bits[i, d] = np.uint32(source[at + i * step + d]) << shift
 
 
-@serial
+@inner
 def _score(query, keys, scores):
     """Scaled products of a query (D,) and keys (D, KEYS)."""
     scale = np.float32(1 / math.sqrt(len(query)))
@@ -239,7 +251,7 @@ def _score(query, keys, scores):
             scores[i] += x * keys[d, i]
 
 
-@serial
+@inner
 def _mix(scores, seen, values, peak, total, mix):
     """Add the seen values (count, D) to a query's mixture (D,), return its new peak and total."""
     before = peak
