@@ -39,8 +39,8 @@ Made by `python -m benchmarks.accuracy` from `accuracy.json`.
 
 {stories:,} held-out stories, {tokens:,} tokens, on {cpu}. Errors are those of logits, of which the standard
 deviation is {logit_deviation:.2f}, against float64 with the same stored bfloat16 weights, of which the
-perplexity is {reference_perplexity:.4f}. Bits are those of a weight, scales included. The last column is the
-change of perplexity; the bounds are {bounds}.
+perplexity is {reference_perplexity:.4f}. Bits are those of a weight, scales included. Bounds on the
+change of perplexity: {bounds}.
 """
 
 
@@ -177,7 +177,7 @@ def page(result: dict[str, Any]) -> str:
         lines.append(
             f"| {run['backend']} | {weights} | {run['kv_cache']} | {run['bits_per_weight']:.2f} "
             f"| {run['max_error']:.2g} | {run['mean_error']:.2g} | {run['top1_agreement']:.2%} "
-            f"| {run['perplexity']:.4f} | {run['perplexity'] / base - 1:+.3%} |"
+            f"| {run['perplexity']:.4f} | {run['perplexity'] / base - 1:+z.3%} |"
         )
     return "\n".join(lines) + "\n"
 
