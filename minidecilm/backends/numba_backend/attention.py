@@ -42,7 +42,10 @@ from minidecilm.ops import Array
 
 ROWS, WIDTH = 4, 2 * LANES  # of a tile
 GROUP = 32  # queries whose scores are held at a time
-FEW = 16  # at most so many queries take keys and values as they lie
+# Elements from one panel of packed values to the next: one row more than a panel has, because addresses a
+# power of two apart compete for the same few lines of a CPU's cache.
+PANEL = (KEYS + 1) * WIDTH
+FEW = 8  # at most so many queries take keys and values as they lie
 
 
 def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
@@ -101,8 +104,8 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
     queries, mix = np.zeros((most, Dp), np.float32), np.empty((most, Dp), np.float32)
     peak, total = np.empty(most, np.float32), np.empty(most, np.float32)
     scores = np.zeros((GROUP, KEYS), np.float32)
-    packed = 0 if few else KEYS * Dp
-    keys, values = np.empty(packed, np.float32), np.zeros(packed, np.float32)
+    keys = np.empty(0 if few else KEYS * Dp, np.float32)
+    values = np.zeros(0 if few else Dp // WIDTH * PANEL, np.float32)
 
     tasks = B * K * blocks * chunks
     for number in range(-(-tasks // workers)):
@@ -142,7 +145,7 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 if few:
                     _mix(scores, group, first, end, v_block, WIDTH, mix, row, k_block)
                 else:
-                    _mix(scores, group, first, end, (values, 0, WIDTH), KEYS * WIDTH, mix, row, k_block)
+                    _mix(scores, group, first, end, (values, 0, WIDTH), PANEL, mix, row, k_block)
         for r in range(rows):
             t, h = t_first + r // G, head * G + r % G
             if peak[r] == -np.inf:
@@ -180,12 +183,15 @@ def _pack_keys(k, count, D, keys):
 def _pack_values(v, count, D, values):
     """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
     v, at, step = v
-    whole = D // LANES * LANES
+    whole = D // WIDTH * WIDTH
     for i in range(count):
-        for d in range(0, whole, LANES):
-            store(values, d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH, load(v, at + i * step + d))
+        source, to = at + i * step, i * WIDTH
+        for d in range(0, whole, WIDTH):
+            store(values, to, load(v, source + d))
+            store(values, to + LANES, load(v, source + d + LANES))
+            to += PANEL
         for d in range(whole, D):
-            values[d // WIDTH * WIDTH * KEYS + i * WIDTH + d % WIDTH] = value(v, at + i * step + d)
+            values[to + d - whole] = value(v, source + d)
 
 
 @inner

@@ -22,9 +22,10 @@ KEYS = 128
 # A task has at most about so many queries. More would share each block of keys, fewer are easier to balance.
 QUERIES = 256
 
-# Division by zero gives what IEEE 754 says: no checks to compile.
+# Division by zero gives what IEEE 754 says: no checks to compile. Only kernels call an inner function, so
+# nothing is compiled through which Python would.
 serial = njit(cache=True, error_model="numpy")
-inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
 
@@ -79,7 +80,7 @@ def attend_in_tasks(
     )
     if chunks > 1:
         combine(mixed, peaks, totals)
-    return mixed[0].swapaxes(1, 2)  # (B, H, T, D)
+    return np.asarray(mixed[0].swapaxes(1, 2))  # (B, H, T, D)
 
 
 def _flat(array: Array, wide: type[np.generic]) -> tuple[Array, tuple[int, ...]]:
