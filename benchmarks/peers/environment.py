@@ -55,5 +55,4 @@ def enter_environment(work: Path) -> None:
     python = make_environment(work)
     variables = {key: value for key, value in os.environ.items() if key not in OVERRIDES}
     variables |= dict.fromkeys(THREAD_COUNTS, str(THREADS))
-    os.chdir(ROOT)
-    os.execve(python, [python, "-m", "benchmarks.peers", *sys.argv[1:], "--work", work], variables)
+    os.execve(python, [python, "-m", "benchmarks.peers", *sys.argv[1:]], variables)
