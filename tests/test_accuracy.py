@@ -10,6 +10,7 @@ import minidecilm
 from benchmarks import accuracy
 from benchmarks.accuracy import BOUNDS, KERNELS, Setting, Tally
 from minidecilm import quantize
+from tests.backends.kernels import make
 
 STORIES = 4
 
@@ -39,6 +40,8 @@ def changes(settings, reference, folder):
 @pytest.mark.timeout(400)  # Numba compiles what is not in its cache
 @pytest.mark.parametrize("backend", KERNELS)
 def test_accuracy_of_every_storage(backend, reference, tmp_path):
+    if KERNELS[backend]:
+        make(f"numba-{KERNELS[backend]}")  # skips where this CPU cannot run it
     settings = accuracy.settings([backend])
     if KERNELS[backend] == "portable":  # ten times slower on packed weights than the others
         settings = (setting for setting in settings if setting.group in (0, 64))
