@@ -196,7 +196,8 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
     """Do every task of one worker."""
     chunks, B, D = mixed.shape[0], mixed.shape[1], mixed.shape[4]
     S, G = visible.shape[2], mixed.shape[3] // K
-    key_bits, value_bits = np.empty((D, KEYS), np.uint32), np.empty((KEYS, D), np.uint32)
+    # Keys are transposed; rows a power of two apart would compete for the same few lines of a CPU's cache.
+    key_bits, value_bits = np.empty((D, KEYS + 16), np.uint32), np.empty((KEYS, D), np.uint32)
     keys, values = key_bits.view(np.float32), value_bits.view(np.float32)
     scores = np.empty(KEYS, np.float32)
 
@@ -236,20 +237,21 @@ def _copy_wide(source, at, step, count, bits):
     """Copy rows as the bits of float32, of which bfloat16 is the upper half."""
     shift = np.uint32(32 - 8 * source.itemsize)
     for i in range(count):
-        for d in range(bits.shape[1]):
-            bits[i, d] = np.uint32(source[at + i * step + d]) << shift
+        row = source[at + i * step : at + i * step + bits.shape[1]]
+        for d in range(len(row)):
+            bits[i, d] = np.uint32(row[d]) << shift
 
 
 @inner
 def _score(query, keys, scores):
-    """Scaled products of a query (D,) and keys (D, KEYS)."""
+    """Scaled products of a query (D,) and keys (D, at least the number of scores)."""
     scale = np.float32(1 / math.sqrt(len(query)))
     for i in range(len(scores)):
         scores[i] = 0
-    for d in range(len(query)):
-        x = query[d] * scale
+    for d in range(0, len(query), 2):  # D is even: rotary positions turn pairs
+        x, y = query[d] * scale, query[d + 1] * scale
         for i in range(len(scores)):
-            scores[i] += x * keys[d, i]
+            scores[i] += x * keys[d, i] + y * keys[d + 1, i]
 
 
 @inner
