@@ -31,9 +31,7 @@ _AHEAD = 8192  # bytes of packed weights that are asked for early
 _dot_4x2, _dot_4x1, _dot_1x1 = tiles.dot_tile(4, 2), tiles.dot_tile(4, 1), tiles.dot_tile(1, 1)
 _dot_4x2_again = tiles.dot_tile(4, 2, prefetching=False)
 _outer = tiles.outer_tile(_OUTER_TOKENS, tiles.PARTS)
-_int8_1, _int8_4, _int4_1, _int4_4 = (
-    make(tokens) for make in (tiles.int8_tile, tiles.int4_tile) for tokens in (1, 4)
-)
+_packed_1, _packed_4 = tiles.packed_tile(1), tiles.packed_tile(4)
 
 
 def linear_stored(x: Array, weight: Array) -> Array:
@@ -217,10 +215,7 @@ def _packed(codes, scales, group, bits, x, y, threads):
         _round_token(x, token, group, x_codes, x_absolute, x_scales, x_sums)
     for thread in prange(threads):
         start, stop = share_of(thread, threads, len(codes), 1)
-        if bits == 8:
-            _int8_panels(codes, scales, group, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
-        else:
-            _int4_panels(codes, scales, group, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
+        _panels(codes, scales, group, 32 // bits, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
 
 
 @njit(cache=True)
@@ -249,8 +244,8 @@ def _round_token(x, token, group, codes, absolute, scales, sums):
 
 
 @njit(cache=True)
-def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):
-    """Write the rows of these panels: four tokens at a time, the rest one by one."""
+def _panels(codes, scales, group, columns, x, x_absolute, x_scales, x_sums, y, start, stop):
+    """Write the rows of these panels, whose chunks have so many columns: four tokens at a time, or one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]
     sums = np.empty((4, _PANEL), np.float32)
@@ -261,53 +256,15 @@ def _int8_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start
             ahead = _AHEAD if token == 0 else 0
             sums[:] = 0
             for g in range(groups):
-                first = g * group // 4
-                width = min(group // 4, chunks - first)
-                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
-                x_at, g_at = token * stride + g * group, token * groups + g
+                first = g * group // columns
+                width = min(group // columns, chunks - first)
+                weights = codes, (panel * chunks + first) * 4 * _PANEL, scales, (panel * groups + g) * _PANEL
+                activations = x, x_absolute, token * stride + g * group, stride
+                scaling = x_scales, x_sums, token * groups + g, groups
                 if count == 4:
-                    _int8_4(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
+                    _packed_4(*weights, *activations, *scaling, sums, width, ahead)
                 else:
-                    _int8_1(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
-            for i in range(count):
-                for row in range(min(_PANEL, rows - panel * _PANEL)):
-                    y[token + i, panel * _PANEL + row] = sums[i, row]
-            token += count
-
-
-@njit(cache=True)
-def _int4_panels(codes, scales, group, x, x_absolute, x_scales, x_sums, y, start, stop):
-    """Write the rows of these panels: four tokens at a time, the rest one by one."""
-    (tokens, stride), groups = x.shape, scales.shape[1]
-    rows, chunks = y.shape[1], codes.shape[1]
-    sums = np.empty((4, _PANEL), np.float32)
-    for panel in range(start, stop):
-        token = 0
-        while token < tokens:
-            count = 4 if token + 4 <= tokens else 1
-            ahead = _AHEAD if token == 0 else 0
-            sums[:] = 0
-            for g in range(groups):
-                first = g * group // 8
-                width = min(group // 8, chunks - first)
-                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
-                x_at, g_at = token * stride + g * group, token * groups + g
-                if count == 4:
-                    _int4_4(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
-                else:
-                    _int4_1(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
+                    _packed_1(*weights, *activations, *scaling, sums, width, ahead)
             for i in range(count):
                 for row in range(min(_PANEL, rows - panel * _PANEL)):
                     y[token + i, panel * _PANEL + row] = sums[i, row]

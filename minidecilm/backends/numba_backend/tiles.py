@@ -166,7 +166,78 @@ def outer_tile(tokens: int, parts: int) -> Any:
     return _tile("weights w x x_offset sums s count", write)
 
 
-def _add_group(code: _Writer, totals: list["_Sum"], tokens: int) -> None:
+def packed_tile(tokens: int) -> Any:
+    """Make ``tile(codes, c, scales, s, x, ..., sums, chunks, ahead)``: one group of one panel.
+
+    Adds to sums[token, row] the products of 16 rows with `tokens` tokens over the columns of a group. `codes`
+    is int8, or uint8 with two codes of 4 bits in a byte; a chunk of the group has 4 or 8 columns.
+    `x` holds int8 activations, `x_absolute` the same without their signs; `x_scales` and `x_sums` have one
+    scale and one sum per token and group, this group's at `g`.
+    """
+
+    def write(code: _Writer) -> None:
+        eight_bits = code.types["codes"].dtype == types.int8
+        begin = vectors.int8_start if eight_bits else vectors.uint4_start
+        totals = []
+        for token in range(tokens):
+            start = code.call(begin, "x_sums", code.at(code["g"], (token, code["g_stride"])))
+            totals += code.sums(PARTS, vectors.INTS, start)
+        (_add_int8 if eight_bits else _add_int4)(code, totals, tokens)
+        _add_scaled(code, totals, tokens)
+
+    names = "codes c scales s x x_absolute x_offset x_stride x_scales x_sums g g_stride sums chunks ahead"
+    return _tile(names, write)
+
+
+def _load_chunk(code: _Writer, chunk: Any) -> list[Any]:
+    """Codes of a chunk of columns, one register for each part of the panel."""
+    at = code.at(code["c"], (chunk, 4 * PANEL))
+    code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
+    return [code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)]
+
+
+def _add_int8(code: _Writer, totals: list[_Sum], tokens: int) -> None:
+    """Add the products of a group of int8 codes to totals[token * PARTS + part]."""
+    with code.loop(code["chunks"]) as (chunk, _):
+        weights = _load_chunk(code, chunk)
+        for token in range(tokens):
+            x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
+            x = code.call(vectors.broadcast_bytes, "x", x_at)
+            x_absolute = code.call(vectors.broadcast_bytes, "x_absolute", x_at)
+            for part in range(PARTS):
+                total = totals[token * PARTS + part]
+                total.set(code.call(vectors.dot_int8, total.get(), weights[part], x, x_absolute))
+
+
+def _add_int4(code: _Writer, totals: list[_Sum], tokens: int) -> None:
+    """Add the products of a group of 4-bit codes, gathered over as many chunks as 16 bits hold."""
+    together = vectors.UINT4_DOTS // 2
+
+    def add_chunks(first: Any, count: int) -> None:
+        gathered = code.sums(tokens * PARTS, vectors.INTS)
+        for number in range(count):
+            chunk = code.at(first, number)
+            pairs = _load_chunk(code, chunk)
+            for half, nibbles in enumerate((vectors.low_nibbles, vectors.high_nibbles)):
+                weights = [code.call(nibbles, pair) for pair in pairs]
+                for token in range(tokens):
+                    x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 8), 4 * half)
+                    x = code.call(vectors.broadcast_bytes, "x", x_at)
+                    for part in range(PARTS):
+                        total = gathered[token * PARTS + part]
+                        total.set(code.call(vectors.dot_uint4, total.get(), weights[part], x))
+        for total, part_sum in zip(totals, gathered, strict=True):
+            total.set(code.call(vectors.sum_uint4, total.get(), part_sum.get()))
+
+    builder = code.builder
+    whole = builder.and_(code["chunks"], _INDEX(-together))
+    with code.loop(whole, together) as (first, _):
+        add_chunks(first, together)
+    with code.loop(builder.sub(code["chunks"], whole)) as (rest, _):
+        add_chunks(builder.add(whole, rest), 1)
+
+
+def _add_scaled(code: _Writer, totals: list[_Sum], tokens: int) -> None:
     """Scale the int32 sums of one group by those of weights and activations; add to sums[token, row]."""
     for token in range(tokens):
         x_scale = code.call(vectors.broadcast, "x_scales", code.at(code["g"], (token, code["g_stride"])))
@@ -177,79 +248,3 @@ def _add_group(code: _Writer, totals: list["_Sum"], tokens: int) -> None:
             total = code.call(vectors.to_floats, totals[token * PARTS + part].get())
             total = code.call(vectors.fma, total, scale, code.call(vectors.load, "sums", place))
             code.call(vectors.store, "sums", place, total)
-
-
-_GROUP_NAMES = "codes c scales s x x_absolute x_offset x_stride x_scales x_sums g g_stride sums chunks ahead"
-
-
-def int8_tile(tokens: int) -> Any:
-    """Make ``tile(codes, c, scales, s, x, ..., sums, chunks, ahead)``: one group of one panel.
-
-    Adds to sums[token, row] the products of 16 rows with `tokens` tokens over the columns of a group, each
-    of `chunks` with 4 columns. `x` holds int8 activations, `x_absolute` the same without their signs;
-    `x_scales` and `x_sums` have one scale and one sum per token and group, this group's at `g`.
-    """
-
-    def write(code: _Writer) -> None:
-        totals = []
-        for token in range(tokens):
-            start = code.call(vectors.int8_start, "x_sums", code.at(code["g"], (token, code["g_stride"])))
-            totals += code.sums(PARTS, vectors.INTS, start)
-        with code.loop(code["chunks"]) as (chunk, _):
-            at = code.at(code["c"], (chunk, 4 * PANEL))
-            code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
-            weights = [
-                code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)
-            ]
-            for token in range(tokens):
-                x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
-                x = code.call(vectors.broadcast_bytes, "x", x_at)
-                x_absolute = code.call(vectors.broadcast_bytes, "x_absolute", x_at)
-                for part in range(PARTS):
-                    total = totals[token * PARTS + part]
-                    total.set(code.call(vectors.dot_int8, total.get(), weights[part], x, x_absolute))
-        _add_group(code, totals, tokens)
-
-    return _tile(_GROUP_NAMES, write)
-
-
-def int4_tile(tokens: int) -> Any:
-    """Make the same tile as :func:`int8_tile` for 4-bit codes, of which a chunk has 8 columns."""
-    together = vectors.UINT4_DOTS // 2
-
-    def write(code: _Writer) -> None:
-        totals = []
-        for token in range(tokens):
-            start = code.call(vectors.uint4_start, "x_sums", code.at(code["g"], (token, code["g_stride"])))
-            totals += code.sums(PARTS, vectors.INTS, start)
-
-        def add_chunks(first: Any, count: int) -> None:
-            gathered = code.sums(tokens * PARTS, vectors.INTS)
-            for number in range(count):
-                chunk = code.at(first, number)
-                at = code.at(code["c"], (chunk, 4 * PANEL))
-                code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
-                pairs = [
-                    code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES))
-                    for part in range(PARTS)
-                ]
-                for half, nibbles in enumerate((vectors.low_nibbles, vectors.high_nibbles)):
-                    weights = [code.call(nibbles, pair) for pair in pairs]
-                    for token in range(tokens):
-                        x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 8), 4 * half)
-                        x = code.call(vectors.broadcast_bytes, "x", x_at)
-                        for part in range(PARTS):
-                            total = gathered[token * PARTS + part]
-                            total.set(code.call(vectors.dot_uint4, total.get(), weights[part], x))
-            for total, part_sum in zip(totals, gathered, strict=True):
-                total.set(code.call(vectors.sum_uint4, total.get(), part_sum.get()))
-
-        builder = code.builder
-        whole = builder.and_(code["chunks"], _INDEX(-together))
-        with code.loop(whole, together) as (first, _):
-            add_chunks(first, together)
-        with code.loop(builder.sub(code["chunks"], whole)) as (rest, _):
-            add_chunks(builder.add(whole, rest), 1)
-        _add_group(code, totals, tokens)
-
-    return _tile(_GROUP_NAMES, write)
