@@ -258,13 +258,18 @@ def _panels(codes, scales, group, columns, x, x_absolute, x_scales, x_sums, y, s
             for g in range(groups):
                 first = g * group // columns
                 width = min(group // columns, chunks - first)
-                weights = codes, (panel * chunks + first) * 4 * _PANEL, scales, (panel * groups + g) * _PANEL
-                activations = x, x_absolute, token * stride + g * group, stride
-                scaling = x_scales, x_sums, token * groups + g, groups
+                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
+                x_at, g_at = token * stride + g * group, token * groups + g
                 if count == 4:
-                    _packed_4(*weights, *activations, *scaling, sums, width, ahead)
+                    _packed_4(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
                 else:
-                    _packed_1(*weights, *activations, *scaling, sums, width, ahead)
+                    _packed_1(
+                        codes, c, scales, s, x, x_absolute, x_at, stride,
+                        x_scales, x_sums, g_at, groups, sums, width, ahead,
+                    )  # fmt: skip
             for i in range(count):
                 for row in range(min(_PANEL, rows - panel * _PANEL)):
                     y[token + i, panel * _PANEL + row] = sums[i, row]
