@@ -249,27 +249,24 @@ def _panels(codes, scales, group, columns, x, x_absolute, x_scales, x_sums, y, s
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]
     sums = np.empty((4, _PANEL), np.float32)
+    per_group = group // columns
     for panel in range(start, stop):
+        c, s = panel * chunks * 4 * _PANEL, panel * groups * _PANEL
         token = 0
         while token < tokens:
-            count = 4 if token + 4 <= tokens else 1
-            ahead = _AHEAD if token == 0 else 0
-            sums[:] = 0
-            for g in range(groups):
-                first = g * group // columns
-                width = min(group // columns, chunks - first)
-                c, s = (panel * chunks + first) * 4 * _PANEL, (panel * groups + g) * _PANEL
-                x_at, g_at = token * stride + g * group, token * groups + g
-                if count == 4:
-                    _packed_4(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
-                else:
-                    _packed_1(
-                        codes, c, scales, s, x, x_absolute, x_at, stride,
-                        x_scales, x_sums, g_at, groups, sums, width, ahead,
-                    )  # fmt: skip
+            at, g = token * stride, token * groups
+            if token + 4 <= tokens:
+                count = 4
+                _packed_4(
+                    codes, c, chunks, per_group, scales, s, groups,
+                    x, x_absolute, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                )  # fmt: skip
+            else:
+                count = 1
+                _packed_1(
+                    codes, c, chunks, per_group, scales, s, groups,
+                    x, x_absolute, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                )  # fmt: skip
             for i in range(count):
                 for row in range(min(_PANEL, rows - panel * _PANEL)):
                     y[token + i, panel * _PANEL + row] = sums[i, row]

@@ -65,6 +65,10 @@ class _Writer:
         zero = vectors.zeros if kind == vectors.FLOATS else vectors.zero_ints
         return [_Sum(self, start or self.call(zero)) for _ in range(count)]
 
+    def smaller(self, a: Any, b: Any) -> Any:
+        """Smaller of two offsets."""
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
     def loop(self, count: Any, step: int = 1) -> Any:
         """Run the body for 0, step, 2 * step, ... below `count`; yields (index, number)."""
         return cgutils.for_range_slice(self.builder, _INDEX(0), count, _INDEX(step), _INDEX)
@@ -167,38 +171,57 @@ def outer_tile(tokens: int, parts: int) -> Any:
 
 
 def packed_tile(tokens: int) -> Any:
-    """Make ``tile(codes, c, scales, s, x, ..., sums, chunks, ahead)``: one group of one panel.
+    """Make ``tile(codes, c, chunks, per_group, scales, s, groups, x, ..., sums, ahead)``.
 
-    Adds to sums[token, row] the products of 16 rows with `tokens` tokens over the columns of a group. `codes`
-    is int8, or uint8 with two codes of 4 bits in a byte; a chunk of the group has 4 or 8 columns.
-    `x` holds int8 activations, `x_absolute` the same without their signs; `x_scales` and `x_sums` have one
-    scale and one sum per token and group, this group's at `g`.
+    Writes to sums[token, row] the products of the 16 rows of a panel with `tokens` tokens. `codes` is int8,
+    or uint8 with two codes of 4 bits in a byte; a chunk has 4 or 8 columns, and every group of columns but
+    the last has `per_group` chunks. `x` holds int8 activations, `x_absolute` the same without their signs;
+    `x_scales` and `x_sums` have one scale and one sum for every group of the tokens, whose rows lie `groups`
+    apart and begin at `g`.
     """
 
     def write(code: _Writer) -> None:
         eight_bits = code.types["codes"].dtype == types.int8
+        add_group = _add_int8 if eight_bits else _add_int4
         begin = vectors.int8_start if eight_bits else vectors.uint4_start
-        totals = []
-        for token in range(tokens):
-            start = code.call(begin, "x_sums", code.at(code["g"], (token, code["g_stride"])))
-            totals += code.sums(PARTS, vectors.INTS, start)
-        (_add_int8 if eight_bits else _add_int4)(code, totals, tokens)
-        _add_scaled(code, totals, tokens)
+        sums = code.sums(tokens * PARTS, vectors.FLOATS)
+        with code.loop(code["groups"]) as (group, _):
+            first = code.at((group, code["per_group"]))
+            count = code.smaller(code["per_group"], code.builder.sub(code["chunks"], first))
+            g_at = [code.at(code["g"], (token, code["groups"]), group) for token in range(tokens)]
+            totals = [
+                total
+                for at in g_at
+                for total in code.sums(PARTS, vectors.INTS, code.call(begin, "x_sums", at))
+            ]
+            add_group(code, totals, tokens, first, count)
+            for token, at in enumerate(g_at):
+                x_scale = code.call(vectors.broadcast, "x_scales", at)
+                for part in range(PARTS):
+                    scale_at = code.at(code["s"], (group, PANEL), part * LANES)
+                    scale = code.call(vectors.load, "scales", scale_at)
+                    scale = code.call(vectors.multiply, scale, x_scale)
+                    number = token * PARTS + part
+                    total = code.call(vectors.to_floats, totals[number].get())
+                    sums[number].set(code.call(vectors.fma, total, scale, sums[number].get()))
+        for number, total in enumerate(sums):
+            code.call(vectors.store, "sums", code.at(number * LANES), total.get())
 
-    names = "codes c scales s x x_absolute x_offset x_stride x_scales x_sums g g_stride sums chunks ahead"
-    return _tile(names, write)
+    weights, activations = "codes c chunks per_group scales s groups", "x x_absolute x_offset x_stride"
+    return _tile(f"{weights} {activations} x_scales x_sums g sums ahead", write)
 
 
-def _load_chunk(code: _Writer, chunk: Any) -> list[Any]:
+def _load_chunk(code: _Writer, chunk: Any) -> list[_Value]:
     """Codes of a chunk of columns, one register for each part of the panel."""
     at = code.at(code["c"], (chunk, 4 * PANEL))
     code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
     return [code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)]
 
 
-def _add_int8(code: _Writer, totals: list[_Sum], tokens: int) -> None:
-    """Add the products of a group of int8 codes to totals[token * PARTS + part]."""
-    with code.loop(code["chunks"]) as (chunk, _):
+def _add_int8(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count: Any) -> None:
+    """Add the products of `count` chunks of int8 codes to totals[token * PARTS + part]."""
+    with code.loop(count) as (number, _):
+        chunk = code.at(first, number)
         weights = _load_chunk(code, chunk)
         for token in range(tokens):
             x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
@@ -209,14 +232,14 @@ def _add_int8(code: _Writer, totals: list[_Sum], tokens: int) -> None:
                 total.set(code.call(vectors.dot_int8, total.get(), weights[part], x, x_absolute))
 
 
-def _add_int4(code: _Writer, totals: list[_Sum], tokens: int) -> None:
-    """Add the products of a group of 4-bit codes, gathered over as many chunks as 16 bits hold."""
+def _add_int4(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count: Any) -> None:
+    """Add the products of `count` chunks of 4-bit codes, gathered over as many as 16 bits hold."""
     together = vectors.UINT4_DOTS // 2
 
-    def add_chunks(first: Any, count: int) -> None:
+    def add_chunks(start: Any, width: int) -> None:
         gathered = code.sums(tokens * PARTS, vectors.INTS)
-        for number in range(count):
-            chunk = code.at(first, number)
+        for number in range(width):
+            chunk = code.at(first, start, number)
             pairs = _load_chunk(code, chunk)
             for half, nibbles in enumerate((vectors.low_nibbles, vectors.high_nibbles)):
                 weights = [code.call(nibbles, pair) for pair in pairs]
@@ -229,22 +252,8 @@ def _add_int4(code: _Writer, totals: list[_Sum], tokens: int) -> None:
         for total, part_sum in zip(totals, gathered, strict=True):
             total.set(code.call(vectors.sum_uint4, total.get(), part_sum.get()))
 
-    builder = code.builder
-    whole = builder.and_(code["chunks"], _INDEX(-together))
-    with code.loop(whole, together) as (first, _):
-        add_chunks(first, together)
-    with code.loop(builder.sub(code["chunks"], whole)) as (rest, _):
-        add_chunks(builder.add(whole, rest), 1)
-
-
-def _add_scaled(code: _Writer, totals: list[_Sum], tokens: int) -> None:
-    """Scale the int32 sums of one group by those of weights and activations; add to sums[token, row]."""
-    for token in range(tokens):
-        x_scale = code.call(vectors.broadcast, "x_scales", code.at(code["g"], (token, code["g_stride"])))
-        for part in range(PARTS):
-            scale = code.call(vectors.load, "scales", code.at(code["s"], part * LANES))
-            scale = code.call(vectors.multiply, scale, x_scale)
-            place = code.at(token * PANEL + part * LANES)
-            total = code.call(vectors.to_floats, totals[token * PARTS + part].get())
-            total = code.call(vectors.fma, total, scale, code.call(vectors.load, "sums", place))
-            code.call(vectors.store, "sums", place, total)
+    whole = code.builder.and_(count, _INDEX(-together))
+    with code.loop(whole, together) as (start, _):
+        add_chunks(start, together)
+    with code.loop(code.builder.sub(count, whole)) as (rest, _):
+        add_chunks(code.at(whole, rest), 1)
