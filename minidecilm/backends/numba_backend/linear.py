@@ -151,23 +151,34 @@ def _add_last_columns(weight, x, y, start, stop):
 @njit(cache=True, parallel=True, nogil=True)
 def _many_tokens(weight, x, y, threads):
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    columns = x.shape[1]
-    # Activations in the order of use: (block of tokens, column, token); zeros beyond the last token.
-    arranged = np.zeros((blocks, columns, _OUTER_TOKENS), np.float32)
+    arranged = np.zeros(blocks * x.shape[1] * _OUTER_TOKENS, np.float32)
     for block in prange(blocks):
-        for token in range(block * _OUTER_TOKENS, min((block + 1) * _OUTER_TOKENS, len(x))):
-            for column in range(columns):
-                arranged[block, column, token - block * _OUTER_TOKENS] = x[token, column]
+        _arrange(x, block, blocks, arranged)
     for thread in prange(threads):
         start, stop = share_of(thread, threads, len(weight), _PANEL)
         _many_tokens_rows(weight, arranged, y, start, stop)
 
 
 @njit(cache=True)
+def _arrange(x, block, blocks, arranged):
+    """Lay a block of tokens in the order of use: (range of columns, block, column, token), without a gap.
+
+    Tokens beyond the last one stay zero.
+    """
+    tokens, columns = x.shape
+    for first in range(0, columns, _MANY_COLUMNS):
+        width = min(_MANY_COLUMNS, columns - first)
+        at = (first * blocks + block * width) * _OUTER_TOKENS
+        for i in range(min(_OUTER_TOKENS, tokens - block * _OUTER_TOKENS)):
+            for j in range(width):
+                arranged[at + j * _OUTER_TOKENS + i] = x[block * _OUTER_TOKENS + i, first + j]
+
+
+@njit(cache=True)
 def _many_tokens_rows(weight, arranged, y, start, stop):
     """Write y[:, start:stop], 16 rows at a time."""
-    blocks, columns = arranged.shape[:2]
-    tokens = len(y)
+    tokens, columns = len(y), weight.shape[1]
+    blocks = (tokens + _OUTER_TOKENS - 1) // _OUTER_TOKENS
     widened = np.zeros((_MANY_COLUMNS, _PANEL), np.float32)
     sums = np.empty((blocks, _OUTER_TOKENS, _PANEL), np.float32)
     for row in range(start, stop, _PANEL):
@@ -177,8 +188,8 @@ def _many_tokens_rows(weight, arranged, y, start, stop):
             width = min(_MANY_COLUMNS, columns - first)
             _widen(weight, row, count, first, width, widened)
             for block in range(blocks):
-                x_at = (block * columns + first) * _OUTER_TOKENS
-                _outer(widened, 0, arranged, x_at, sums, block * _OUTER_TOKENS * _PANEL, width)
+                at = (first * blocks + block * width) * _OUTER_TOKENS
+                _outer(widened, 0, arranged, at, sums, block * _OUTER_TOKENS * _PANEL, width)
         for token in range(tokens):
             for i in range(count):
                 y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
