@@ -26,7 +26,7 @@ _BLOCK = 2 * LANES  # columns that a tile takes in one step
 _FEW_FLOATS = 1 << 15  # activations of the columns taken together: they stay in the second-level cache
 _MANY_COLUMNS = 512  # of one block: its widened weights stay there too
 _OUTER_TOKENS = 6 if LANES == 8 else 12  # fill the registers, together with the weights they meet
-_AHEAD = 8192  # bytes of packed weights that are asked for early
+_AHEAD = 2048  # bytes of packed weights that are asked for early
 
 _dot_4x2, _dot_4x1, _dot_1x1 = tiles.dot_tile(4, 2), tiles.dot_tile(4, 1), tiles.dot_tile(1, 1)
 _dot_4x2_again = tiles.dot_tile(4, 2, prefetching=False)
