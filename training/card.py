@@ -33,28 +33,30 @@ its configuration keys, tensor names and three shards, with layers that straddle
 
 ## Data
 
-The text is written by a program, `training/stories.py`: {plots} plot skeletons with many sentence patterns
-for each step, and lists of names, kinds, places and things. Hero, friend, family, place and thing are cast
-first and stay the same to the end. No third-party text was used. Every story has a number; training used
-the numbers 0 to {last_story:,}, each once, and the held-out set comes from numbers that training never
-reaches.
+The text is written by a program, `training/stories.py`: {plots} plot skeletons with many sentence
+patterns for each step, and lists of names, kinds, places and things. A girl and a boy, one of the
+family, a place and a thing are cast first and stay the same to the end. No third-party text was used.
+Every story has a number; training used the numbers 0 to {last_story:,}, each once, and the held-out set
+comes from numbers that training never reaches.
 
 The tokenizer is a SentencePiece BPE with the settings of Llama 2 (byte fallback, split digits, identity
-normalisation), trained on the same stories.
+normalisation), trained on the same stories. Every name, kind, thing and family word is a single piece.
 
 ## Training
 
-{steps:,} steps of {rows} x {context} tokens, {tokens:,} tokens in all, in {minutes:.0f} minutes on
-{machine}. AdamW, learning rate {peak:g} with {warmup} steps of warm-up and a cosine down to {last:g},
-weight decay {weight_decay:g}, gradients clipped at {clip:g}, float32. A row holds one whole story from
-position 0 on and the beginning of another one in the places left over.
+{steps:,} steps of {rows} stories, {tokens:,} tokens in all, in {minutes:.0f} minutes on {machine}. Muon
+with rate {muon_rate:g} and weight decay {weight_decay:g} for the matrices inside the layers, AdamW with
+rate {adam_rate:g} for embedding, head and norms; {warmup} steps of warm-up, and a straight line down to
+zero over the last {fall:.0%} of the time. {extended}Gradients clipped at {clip:g}, float32. A row
+holds one whole story from position 0 on. The weights begin close to copying: the head as a small copy of
+the embedding, the output of each attention head as the transpose of its values.
 
 ## Held-out loss
 
-{held_out_stories:,} stories, {held_out_tokens:,} tokens, each story alone from position 0, with the shipped
-bfloat16 weights: **{loss:.3f} nats per token, perplexity {perplexity:.2f}**. With the float32 weights of
-the run: {loss_float32:.3f}. Which name, place or plot comes next is chance in these stories, so the loss
-cannot go to zero.
+{held_out_stories:,} stories, {held_out_tokens:,} tokens, each story alone from position 0, with the
+shipped bfloat16 weights: **{loss:.3f} nats per token, perplexity {perplexity:.2f}**. With the float32
+weights of the run: {loss_float32:.3f}. Which name, place or plot comes next is chance in these stories,
+so the loss cannot go to zero.
 
 | position | perplexity |
 |---|---|
@@ -63,8 +65,10 @@ cannot go to zero.
 ## What the samples are like
 
 {count} samples of "{prompt}" at temperature {temperature:g}, top-p {top_p:g}, seeds 0 to {last_seed},
-beside as many held-out stories of the story writer. Overlap is the longest run of words shared with any
-training story.
+beside as many held-out stories of the story writer. They are the texts that `minidecilm generate
+"{prompt}" --echo --temperature {temperature:g} --max-new-tokens 250 --seed ...` prints. Overlap is the
+longest run of words shared with any training story. The last rows are slips, counted by
+`training/slips.py`.
 
 | | samples | story writer |
 |---|---|---|
@@ -85,8 +89,8 @@ Seed 0 of other prompts:
 
 ## Limits
 
-It continues in the words and plots of its training stories only, whatever the prompt says. Beyond {context}
-tokens it was not trained. It is no assistant and states no facts.
+It continues in the words and plots of its training stories only, whatever the prompt says. Beyond
+{context} tokens it was not trained. It is no assistant and states no facts.
 
 Licence: Apache-2.0, like the program. `python -m training.build` makes it anew.
 """
@@ -119,12 +123,21 @@ def _rows(metrics: dict[str, Any]) -> str:
         ),
         row("equal to a training story", *(f"{m['whole_stories_from_training']}" for m in pair)),
         row("5-word runs that repeat within the text", *(f"{m['repeated_5_grams']:.1%}" for m in pair)),
-        *(
-            row(name.replace("_", " "), *(f"{m['slips'][name]:.0%}" for m in pair))
-            for name in pair[0]["slips"]
-        ),
+        *(row(name, *(f"{m['slips'][name]:.0%}" for m in pair)) for name in pair[0]["slips"]),
     ]
     return "\n".join(rows)
+
+
+def _extended(run: dict[str, Any]) -> str:
+    """Say that a run which had come to its end went on, with rates as if it had been planned longer."""
+    planned = [start["minutes"] for start in run["starts"]]
+    if len(set(planned)) < 2:
+        return ""
+    steps = " and ".join(f"{start['step']:,}" for start in run["starts"][1:])
+    return (
+        f"The run was planned for {planned[0]:g} minutes and went on from step {steps} for {planned[-1]:g} "
+        "in all, the rates rising again to where the longer plan has them. "
+    )
 
 
 def write_card(metrics: dict[str, Any], out: Path) -> None:
@@ -150,12 +163,9 @@ def write_card(metrics: dict[str, Any], out: Path) -> None:
         rows=options["rows"],
         tokens=run["tokens"],
         minutes=run["seconds"] / 60,
+        extended=_extended(run),
         machine=f"{options['threads']} CPU cores, shared with other work" if on_cpu else "one GPU",
-        peak=options["peak"],
-        warmup=options["warmup"],
-        last=options["last"],
-        weight_decay=options["weight_decay"],
-        clip=options["clip"],
+        **{key: options[key] for key in ("muon_rate", "adam_rate", "weight_decay", "warmup", "fall", "clip")},
         held_out_stories=held_out["stories"],
         held_out_tokens=held_out["tokens"],
         loss=held_out["loss"],

@@ -6,7 +6,6 @@ Run ``python -m training.measure --work DIR --model minidecilm/demo`` to write `
 import argparse
 import json
 import math
-import re
 from collections import Counter
 from pathlib import Path
 from statistics import mean, median
@@ -15,26 +14,20 @@ import numpy as np
 import sentencepiece
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
+import minidecilm
 from training.export import load_exported
 from training.model import DeciLM, Shape
+from training.slips import slips
 from training.stories import HELD_OUT_START, plots, stories
-from training.train import BOS, EOS, token_losses
-from training.words import HARD, KINDS, SOFT
+from training.train import EOS, PADDING, encode, pad, token_losses
 
 TEMPERATURE, TOP_P = 0.7, 0.95
 PROMPT = "Once upon a time"
 OTHER_PROMPTS = ("The little dragon", "One day", "Lily and Tom", "In a small village")
 BUCKET = 64
 METRICS = Path(__file__).parent / "metrics.json"
-_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
-_KINDS = "|".join(KINDS)
-_CALLED = re.compile(rf"\b({_KINDS}) named ([A-Z][a-z]+)|\b([A-Z][a-z]+) the (?:[a-z]+ )?({_KINDS})\b")
-_THING = re.compile(
-    rf"\b({'|'.join({*HARD.adjectives, *SOFT.adjectives})}) ({'|'.join(HARD.nouns + SOFT.nouns)})\b"
-)
 
 
 def held_out_losses(
@@ -44,37 +37,29 @@ def held_out_losses(
     found = []
     for start in range(0, count, 20):
         texts = stories(HELD_OUT_START + start, min(20, count - start))
-        rows = [[BOS, *tokenizer.encode(text), EOS][: model.shape.context + 1] for text in texts]
-        tokens = torch.full((len(rows), max(map(len, rows))), EOS)
-        for row, ids in zip(tokens, rows, strict=True):
-            row[: len(ids)] = torch.tensor(ids)
+        tokens = pad([encode(tokenizer, text)[: model.shape.context + 1] for text in texts])
         with torch.no_grad():
             losses = token_losses(model, tokens)
-        found += [row[: len(ids) - 1].tolist() for row, ids in zip(losses, rows, strict=True)]
+        found += [row[kept].tolist() for row, kept in zip(losses, tokens[:, 1:] != PADDING, strict=True)]
     return found
 
 
-def _draw(logits: Tensor, generator: torch.Generator) -> int:
-    """Draw a token: the most probable ones that together reach ``TOP_P``."""
-    probabilities, order = (logits / TEMPERATURE).softmax(-1).sort(descending=True)
-    probabilities[probabilities.cumsum(-1) - probabilities > TOP_P] = 0.0
-    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+def sample(language_model: minidecilm.LanguageModel, prompt: str, seeds: range) -> list[tuple[str, bool]]:
+    """Continue a prompt once for each seed; return each text and whether it ended within the context.
 
-
-@torch.no_grad()
-def sample(
-    model: DeciLM, tokenizer: sentencepiece.SentencePieceProcessor, prompt: str, seeds: range
-) -> list[tuple[str, bool]]:
-    """Continue a prompt once for each seed; return each text and whether it ended within the context."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    rows = [[BOS, *tokenizer.encode(prompt)] for _ in seeds]
-    active = list(range(len(rows)))
-    while active and len(rows[active[0]]) < model.shape.context:
-        logits = model(torch.tensor([rows[i] for i in active]))[:, -1]
-        for i, last in zip(active, logits, strict=True):
-            rows[i].append(_draw(last, generators[i]))
-        active = [i for i in active if rows[i][-1] != EOS]
-    return [(tokenizer.decode([t for t in row if t != EOS]), row[-1] == EOS) for row in rows]
+    This is the package's own sampling: the text of a seed is the one that ``minidecilm generate`` writes.
+    """
+    tokenizer, context = language_model.tokenizer, language_model.config.max_position_embeddings
+    ids = tokenizer.encode(prompt)
+    written = minidecilm.generate_tokens(
+        language_model.model,
+        [ids] * len(seeds),
+        max_new_tokens=context - len(ids),
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        seed=list(seeds),
+    )
+    return [(tokenizer.decode([*ids, *row]), bool(row[-1] == EOS)) for row in written]
 
 
 def longest_overlaps(texts: list[str], corpus_size: int) -> list[int]:
@@ -123,24 +108,6 @@ def _present(wanted: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[
     return np.unique(hashes[wanted[places] == hashes])
 
 
-def slips(text: str) -> dict[str, bool]:
-    """Return which of the simple checks a text fails.
-
-    A story has two named characters at the most, a character is of one kind, and a thing has one adjective.
-    """
-    kinds: dict[str, set[str]] = {}
-    for kind, name, other_name, other_kind in _CALLED.findall(text):
-        kinds.setdefault(name or other_name, set()).add(kind or other_kind)
-    adjectives: dict[str, set[str]] = {}
-    for adjective, noun in _THING.findall(text):
-        adjectives.setdefault(noun, set()).add(adjective)
-    return {
-        "more_than_two_names": len(set(_NAME.findall(text))) > 2,
-        "two_kinds_for_one_name": any(len(found) > 1 for found in kinds.values()),
-        "two_adjectives_for_one_thing": any(len(found) > 1 for found in adjectives.values()),
-    }
-
-
 def repeated_share(text: str, n: int = 5) -> float:
     """Return the share of runs of ``n`` words that occurred before in the same text."""
     words = text.split()
@@ -165,10 +132,10 @@ def describe(texts: list[str], overlaps: list[int]) -> dict[str, object]:
     }
 
 
-def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) -> dict[str, object]:
+def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 500) -> dict[str, object]:
     """Measure the model in ``folder``, made by the run in ``work``, and write ``training/metrics.json``."""
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    model = load_exported(folder)
+    model, language_model = load_exported(folder), minidecilm.load(folder, backend="numpy")
     trained = DeciLM(Shape()).eval()
     saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
     trained.load_state_dict(saved["model"])
@@ -183,7 +150,7 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
         )
         for start in range(0, model.shape.context, BUCKET)
     }
-    written = sample(model, tokenizer, PROMPT, range(samples))
+    written = sample(language_model, PROMPT, range(samples))
     texts = [text for text, _ in written]
     others = list(stories(HELD_OUT_START, samples))
     overlaps = longest_overlaps(texts + others, run["next_story"])
@@ -205,7 +172,7 @@ def measure(work: Path, folder: Path, samples: int = 100, held_out: int = 1000) 
         "samples": describe(texts, overlaps[:samples]),
         "story_writer": describe(others, overlaps[samples:]),
         "texts": texts[:5],
-        "other_texts": {prompt: sample(model, tokenizer, prompt, range(1))[0][0] for prompt in OTHER_PROMPTS},
+        "other_texts": {prompt: sample(language_model, prompt, range(1))[0][0] for prompt in OTHER_PROMPTS},
     }
     METRICS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return record

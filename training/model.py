@@ -14,7 +14,7 @@ class Shape:
 
     vocabulary: int = 2048
     hidden: int = 128
-    intermediate: int = 352
+    intermediate: int = 256
     heads: int = 8
     kv_heads: tuple[int, ...] = (4, 2, 2, 1, 1, 1, 4, 4)
     context: int = 256
@@ -127,11 +127,29 @@ class DeciLM(nn.Module):
         cos, sin = rotary_tables(shape, shape.context)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        residual = shape.initializer_range / math.sqrt(2 * len(shape.kv_heads))
-        for name, weight in self.named_parameters():
+        self._initialize()
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        """Draw the weights so that copying from earlier in the text needs little learning.
+
+        Names are alike in all but their embedding, so that is large enough to stay what tells them apart. The
+        head begins as a small copy of it, and the output of each attention head as the transpose of its
+        values: what attention brings along becomes likely to be written again.
+        """
+        size = self.shape.initializer_range
+        for weight in self.layers.parameters():
             if weight.ndim == 2:
-                into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
-                nn.init.normal_(weight, std=residual if into_stream else shape.initializer_range)
+                nn.init.normal_(weight, std=size)
+        for layer in self.layers:
+            attention = layer.self_attn
+            group = attention.heads // attention.kv_heads
+            nn.init.orthogonal_(attention.v_proj.weight)
+            values = attention.v_proj.weight.view(attention.kv_heads, attention.head_dim, -1)
+            outputs = values.repeat_interleave(group, dim=0).flatten(0, 1)
+            attention.o_proj.weight.copy_(0.5 / math.sqrt(group) * outputs.T)
+        nn.init.normal_(self.embed_tokens.weight)
+        self.lm_head.weight.copy_(0.05 * self.embed_tokens.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (batch, length, vocabulary) for tokens (batch, length), length up to the context."""

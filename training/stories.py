@@ -60,99 +60,76 @@ def plots() -> tuple[Plot, ...]:
     return tuple(found)
 
 
-def _name(rng: random.Random, sex: str) -> str:
-    if rng.random() < 0.3:  # a made-up name
-        ends = words.GIRL_ENDS if sex == "girl" else words.BOY_ENDS
-        name = rng.choice(words.NAME_STARTS) + rng.choice(words.NAME_MIDDLES) + rng.choice(ends)
-        return _name(rng, sex) if name in words.AVOIDED_NAMES else name
-    return rng.choice(words.GIRL_NAMES if sex == "girl" else words.BOY_NAMES)
-
-
 def _limbs(kind: str) -> dict[str, str]:
     limb = next((limb for limb, kinds in words.LIMBS.items() if kind in kinds), "")
     many = {"": ("hands", "feet"), "hoof": ("hooves", "hooves")}.get(limb, (limb + "s", limb + "s"))
     return {"hand": limb or "hand", "foot": limb or "foot", "hands": many[0], "feet": many[1]}
 
 
-def _cast_character(scene: Scene, prefix: str, kind: str, sex: str, name: str, traits: list[str]) -> None:
-    """Set the facts of the hero (prefix "") or of the friend (prefix "f.")."""
-    rng = scene.rng
-    trait = rng.choice(traits)
-    facts = {"kind": kind, "trait": trait, "described": f"{trait} {kind}"} | _PRONOUNS[sex] | _limbs(kind)
-    facts |= {"home": scene.write(words.KINDS[kind].homes), "ran": scene.write(words.KINDS[kind].moves)}
-    if name:
-        who, facts["call"], facts["iam"] = name, name, f"I am {name}"
-        facts["a"] = rng.choice(
-            (f"a {trait} {kind} named {name}", f"a {kind} named {name}", f"{name} the {kind}")
-        )
-        title = "" if kind in ("girl", "boy") else rng.choice(("", f" the {kind}"))
-        facts["friend"] = f"{rng.choice(('', 'good ', 'best '))}friend {name}{title}"
-    else:
-        who, facts["call"] = f"the {rng.choice((kind, facts['described']))}", f"{trait} {kind}"
-        facts["a"], facts["friend"] = f"a {trait} {kind}", f"friend the {trait} {kind}"
-        facts["iam"] = scene.write(f"I am a {trait} {kind}")
-    scene.facts |= {prefix + key: text for key, text in facts.items()}
-    scene.facts["f" if prefix else "h"] = who
-
-
-def _kind(rng: random.Random, sex: str, skill: str = "") -> str:
+def _kind(rng: random.Random, sex: str, skill: str) -> str:
+    possible = [*words.PEOPLE[sex], *words.CREATURES]
     if skill:
-        return rng.choice([name for name, kind in words.KINDS.items() if skill in kind.skills.split()])
+        return rng.choice([kind for kind in possible if skill in words.KINDS[kind].skills.split()])
     return rng.choice(words.PEOPLE[sex] if rng.random() < 0.4 else words.CREATURES)
 
 
-def _sex_of(kind: str, sex: str) -> str:
-    """Return ``sex``, or the other one for kinds of people that are never of that sex."""
-    other = "boy" if sex == "girl" else "girl"
-    return other if kind in words.PEOPLE[other] and kind not in words.PEOPLE[sex] else sex
+def _cast_character(scene: Scene, prefix: str, kind: str, sex: str) -> None:
+    """Set the facts of the hero (prefix "") or of the friend (prefix "f.")."""
+    facts = {"kind": kind, "trait": scene.rng.choice(words.TRAITS)} | _PRONOUNS[sex] | _limbs(kind)
+    facts |= {"home": scene.write(words.KINDS[kind].homes), "ran": scene.write(words.KINDS[kind].moves)}
+    scene.facts |= {prefix + key: text for key, text in facts.items()}
+    scene.facts["f" if prefix else "h"] = scene.rng.choice(words.NAMES[sex])
 
 
 def _cast(scene: Scene, plot: Plot) -> None:
-    """Set the facts a story begins with: what holds in this plot, hero, friend, family, place and thing."""
-    rng, facts = scene.rng, scene.facts
-    sex = rng.choice(("girl", "boy"))
-    kind = _kind(rng, sex)
-    hero_name = _name(rng, sex) if rng.random() < 0.88 else ""
-    _cast_character(scene, "", kind, sex, hero_name, words.TRAITS)
+    """Set the facts a story begins with: what holds in this plot, hero, friend, family, place and thing.
 
+    One of hero and friend is a girl and the other a boy, so that "he" and "she" are never in doubt.
+    """
+    rng, facts = scene.rng, scene.facts
     pick = rng.choice(plot.picks or [{}])
-    friend_sex = {"girl": "boy", "boy": "girl"}[sex] if rng.random() < 0.8 else sex
-    friend_kind = kind
-    skill = pick["skill"] if plot.friend == "skilled" else ""
-    while friend_kind == kind and (skill or kind not in ("girl", "boy")):
-        friend_kind = _kind(rng, friend_sex, skill)
-    friend_sex = _sex_of(friend_kind, friend_sex)
-    friend_name = hero_name
-    while friend_name == hero_name:
-        friend_name = _name(rng, friend_sex) if rng.random() < 0.85 or friend_kind == kind else "-"
-    old = friend_name == "-" and plot.friend != "known"
-    traits = words.OLD_TRAITS if old else words.TRAITS
-    _cast_character(scene, "f.", friend_kind, friend_sex, friend_name.strip("-"), traits)
-    known = f"{facts['his']} {facts['f.friend']}"
-    scene.first["f"] = known if plot.friend == "known" else scene.write(facts["f.a"])
+    sex, friend_sex = rng.choice((("girl", "boy"), ("boy", "girl")))
+    kind = friend_kind = _kind(rng, sex, "")
+    while friend_kind == kind:
+        friend_kind = _kind(rng, friend_sex, pick["skill"] if plot.friend == "skilled" else "")
+    _cast_character(scene, "", kind, sex)
+    _cast_character(scene, "f.", friend_kind, friend_sex)
+    titled = "{f}" if friend_kind in ("girl", "boy") else "{f} the {f.kind}"
+    scene.first["f"] = scene.write(
+        f"{{his}} [|good |best ]friend [{{f}}|{titled}]"
+        if plot.friend == "known"
+        else f"[a {{f.trait}} {{f.kind}} named {{f}}|a {{f.kind}} named {{f}}|{titled}]"
+    )
 
     mom = rng.choice(list(words.PARENTS))
     facts["mom"] = mom
     facts |= {f"mom.{key}": text for key, text in _PRONOUNS[words.PARENTS[mom]].items()}
     facts |= rng.choice(words.PLACES)._asdict()
-    for number, things in enumerate(rng.sample((words.HARD, words.SOFT), 2)):
-        suffix = "2" if number else ""
-        facts |= {"adj" + suffix: rng.choice(things.adjectives), "thing" + suffix: rng.choice(things.nouns)}
+    facts |= {"adj": rng.choice(words.ADJECTIVES), "thing": rng.choice(words.THINGS)}
     scene.slots = {**scene.slots, **pick}
 
 
 def _opening(scene: Scene, plot: Plot) -> str:
     """Introduce the hero, or both friends at once."""
-    named = scene.facts["h"] == scene.facts["call"]
-    both = named and scene.facts["f"] == scene.facts["f.call"]
-    if plot.pair and both and scene.rng.random() < 0.3:
+    if plot.pair and scene.rng.random() < 0.3:
         scene.first.clear()
         return scene.write("<open_pair>")
-    first = scene.write("<open_named>" if named else "<open_nameless>")
+    first = scene.write("<open>")
     if first.startswith("One "):
         scene.rules = {**scene.rules, "day": scene.rules["later"]}
-    details = [scene.write("<detail>") for _ in range(scene.rng.choice((0, 0, 1, 1, 2)))]
-    return " ".join([first, *details])
+    return " ".join([first, *(scene.write("<detail>") for _ in range(scene.rng.choice((0, 1))))])
+
+
+def _write(scene: Scene, beats: list[tuple[bool, list[str]]]) -> str:
+    kept = [options for optional, options in beats if not optional or scene.rng.random() < 0.2]
+    return " ".join(scene.write(scene.rng.choice(options)) for options in kept)
+
+
+def _paragraph(scene: Scene, beats: list[tuple[bool, list[str]]]) -> str:
+    text = _write(scene, beats)
+    # At a paragraph's start a word has no space before it and so another token: no name stands there.
+    named = text.startswith((scene.facts["h"], scene.facts["f"]))
+    return f"{scene.rng.choice(('Then', 'Now'))} {text}" if named else text
 
 
 def story(number: int) -> str:
@@ -162,11 +139,8 @@ def story(number: int) -> str:
     scene = Scene(rng, words.SLOTS, words.RULES)
     _cast(scene, plot)
     opening = _opening(scene, plot)
-    paragraphs = []
-    for beats in plot.paragraphs:
-        kept = [options for optional, options in beats if not optional or rng.random() < 0.4]
-        paragraphs.append(" ".join(scene.write(rng.choice(options)) for options in kept))
-    return f"{opening} " + "\n".join(paragraphs)
+    first, *rest = plot.paragraphs
+    return "\n".join([f"{opening} {_write(scene, first)}", *(_paragraph(scene, beats) for beats in rest)])
 
 
 def stories(start: int, count: int) -> Iterator[str]:

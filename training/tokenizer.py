@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from training import words
 from training.stories import stories
 
 VOCABULARY = 2048
@@ -19,7 +20,17 @@ STORIES = 20_000
 _ALPHABET = string.ascii_letters + string.digits + string.punctuation
 
 
+# Words that a story repeats from its beginning to its end. They are to be one piece each, so that the model
+# copies a single token to keep to them.
+KEPT_WORDS = (
+    *words.GIRL_NAMES, *words.BOY_NAMES, *words.KINDS, *words.PARENTS, *words.TRAITS, *words.ADJECTIVES,
+    *words.THINGS, *words.FLOWERS,
+)  # fmt: skip
+
+
 def _sentences(count: int) -> Iterator[str]:
+    # Rare words get a piece of their own only if they are seen often.
+    yield from KEPT_WORDS * (count // 20)
     for text in stories(0, count):
         # A line break is encoded as a byte, and the word after it has no space before it. A quotation mark
         # stands in for it here, so that such words ("The", "Then") get pieces of their own.

@@ -43,21 +43,25 @@ def test_quotation_marks_pair_up():
     assert not [p for text in SOME for p in text.split("\n") if p.count('"') % 2]
 
 
-def test_a_story_names_two_characters_at_most():
+def test_a_story_has_one_girl_and_one_boy():
     for text in SOME:
-        assert len(set(NAME.findall(text))) <= 2, text
+        girls, boys = (
+            set(re.findall(rf"\b({'|'.join(words.NAMES[sex])})\b", text)) for sex in ("girl", "boy")
+        )
+        assert (len(girls), len(boys)) == (1, 1), text
+        assert set(NAME.findall(text)) <= girls | boys
 
 
-def test_pronouns_of_the_family_follow_its_sex():
-    for text in SOME:
-        if "grandmother" in text:
-            assert not re.search(r"grandmother [^.]*himself", text)
+def test_no_name_stands_where_it_would_be_another_token():
+    named = re.compile(rf"[\n\"]({'|'.join(words.GIRL_NAMES + words.BOY_NAMES)})\b")
+    assert not [text for text in SOME if named.search(text)]
 
 
-def test_most_stories_have_a_length_that_fits_the_context():
-    lengths = [len(text.split()) for text in SOME]
-    assert min(lengths) > 50
-    assert sum(length <= 200 for length in lengths) > 0.97 * len(lengths)
+def test_the_word_lists_that_must_not_mix_do_not():
+    lists = [words.GIRL_NAMES, words.BOY_NAMES, words.KINDS, words.PARENTS, words.THINGS, words.FLOWERS]
+    together = [word for one in lists for word in one]
+    assert len(set(together)) == len(together)
+    assert {limb for kinds in words.LIMBS.values() for limb in kinds} <= set(words.KINDS)
 
 
 def test_every_plot_and_every_pick_can_be_written():
@@ -71,7 +75,7 @@ def test_every_plot_and_every_pick_can_be_written():
 def test_every_skill_a_plot_asks_for_belongs_to_several_kinds():
     asked = {pick["skill"] for plot in plots() if plot.friend == "skilled" for pick in plot.picks}
     for skill in asked:
-        assert sum(skill in kind.skills.split() for kind in words.KINDS.values()) > 3
+        assert sum(skill in kind.skills.split() for kind in words.KINDS.values()) > 1
 
 
 def test_slots_stay_and_rules_change():
