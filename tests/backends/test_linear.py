@@ -168,3 +168,30 @@ def test_result_does_not_depend_on_the_number_of_threads():
                 np.testing.assert_array_equal(backend.linear(x, weight), alone)
     finally:
         numba.set_num_threads(most)
+
+
+EXTREMES = {8: (-128, -127, 127), 4: (-8, 7)}
+
+
+def check_extremes(backend, bits, group):
+    """All weights and activations as large as can be, of equal and of changing sign: no sum may overflow."""
+    columns = 2 * group
+    alternating = np.where(np.arange(columns) % 2, -1, 1).astype(np.float32)
+    for code in EXTREMES[bits]:
+        codes = np.full((17, columns), code, np.int8)
+        weight = PackedWeight.from_codes(codes, np.ones((17, 2)), bits, group)
+        for tokens in (1, 5):
+            for x in (np.ones(columns, np.float32), -np.ones(columns, np.float32), alternating):
+                y, taken = packed_product(backend, np.tile(x, (tokens, 1)), weight)
+                assert_product(y, taken, weight[:])
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("group", [64, 128])
+def test_extreme_codes_and_activations(backend, bits, group):
+    check_extremes(backend, bits, group)
+
+
+def test_no_tokens(backend):
+    for weight in (stored_weight((5, 7), "bfloat16"), packed_weight((5, 7), 8, 32)):
+        assert backend.linear(np.zeros((1, 0, 7), np.float32), weight).shape == (1, 0, 5)

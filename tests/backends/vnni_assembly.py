@@ -13,7 +13,7 @@ def main():
 
     codes, scales, x = array(types.int8, 4), array(types.uint16, 3), array(types.int8, 2)
     floats, ints, index = array(types.float32, 2), array(types.int32, 2), types.intp
-    linear._panels.compile((codes, scales, index, index, x, x, floats, ints, floats, index, index))
+    linear._panels.compile((codes, scales, index, index, x, floats, ints, floats, index, index))
     for assembly in linear._panels.inspect_asm().values():
         print(assembly)
 

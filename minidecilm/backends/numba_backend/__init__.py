@@ -7,10 +7,8 @@ for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -44,7 +42,6 @@ def create() -> Backend:
     if kernels == "portable":
         from minidecilm.backends.numba_backend import portable_attention, portable_linear
 
-        _announce_compiling(portable_linear.stored)
         return Backend(
             "numba",
             dtypes=("float32",),
@@ -54,7 +51,6 @@ def create() -> Backend:
         )
     from minidecilm.backends.numba_backend import attention, elementwise, linear
 
-    _announce_compiling(linear.few_tokens)
     return Backend(
         "numba",
         dtypes=("float32",),
@@ -72,15 +68,6 @@ def _suitable() -> str:
     from minidecilm.backends.numba_backend import vectors
 
     return "explicit" if vectors.USABLE else "portable"
-
-
-def _announce_compiling(kernel: Any) -> None:
-    """Say on a terminal why the first run of a machine takes longer."""
-    folder = None if config.DISABLE_JIT else kernel.stats.cache_path  # type: ignore[attr-defined]
-    if folder is None or sys.stderr is None or not sys.stderr.isatty():
-        return
-    if not any(Path(folder).glob(f"*.{kernel.__name__}-*.nbi")):
-        print("compiling for this CPU: takes up to half a minute, once", file=sys.stderr)
 
 
 # A kernel takes all cores, and one of Numba's threading layers ends the process if two are run at a time.
@@ -104,6 +91,8 @@ def _linear(
     """Choose by what a weight is stored as; what no kernel reads goes the way of ``ops``."""
 
     def linear(x: Array, weight: Array | PackedWeight) -> Array:
+        if x.size == 0:
+            return np.zeros((*x.shape[:-1], len(weight)), np.float32)
         rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
         if isinstance(weight, PackedWeight):
             y = packed(rows, weight)

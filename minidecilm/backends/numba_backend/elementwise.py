@@ -1,9 +1,10 @@
 """The operations between matrix products, with explicit vectors: one pass over memory, by all threads."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minidecilm.backends.numba_backend import vectors
+from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import LANES
 from minidecilm.ops import Array
 
@@ -25,13 +26,13 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return normalised.reshape(x.shape)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _swiglu(gate, up, mixed):
     for piece in prange((len(gate) + _PIECE - 1) // _PIECE):
         _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
 
 
-@njit(cache=True)
+@njit()
 def _swiglu_piece(gate, up, mixed, start, stop):
     whole = stop - (stop - start) % LANES
     for i in range(start, whole, LANES):
@@ -44,7 +45,7 @@ def _swiglu_piece(gate, up, mixed, start, stop):
         mixed[whole:stop] = last[2, : stop - whole]
 
 
-@njit(cache=True)
+@njit()
 def _gated(gate, up):
     """``gate * sigmoid(gate) * up``, where sigmoid is taken from e**-|gate|, which never overflows."""
     one = vectors.splat(np.float32(1))
@@ -53,13 +54,13 @@ def _gated(gate, up):
     return vectors.multiply(vectors.multiply(gate, up), vectors.divide(above, vectors.add(one, decay)))
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _rms_norm(x, weight, eps, normalised):
     for row in prange(len(x)):
         _rms_norm_row(x[row], weight, eps, normalised[row])
 
 
-@njit(cache=True)
+@njit()
 def _rms_norm_row(x, weight, eps, normalised):
     whole = len(x) - len(x) % LANES
     squares = vectors.zeros()

@@ -12,9 +12,10 @@ one scale per token and group of columns: products of integers are what CPUs mul
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 
 from minidecilm.backends.numba_backend import tiles, vectors
+from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import LANES
 from minidecilm.ops import Array
 
@@ -76,7 +77,7 @@ def linear_packed(x: Array, weight: Any) -> Array:
     return y
 
 
-@njit(cache=True)
+@njit()
 def share_of(thread, threads, count, step):
     """First and last + 1 of the items of one thread, in whole steps: (start, stop)."""
     steps = (count + step - 1) // step
@@ -84,7 +85,7 @@ def share_of(thread, threads, count, step):
     return start, min(steps * (thread + 1) // threads * step, count)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def few_tokens(weight, x, y, threads):
     """Add x @ weight.T to y, which holds zeros: every thread has its own rows of the weight."""
     ordered = _in_order_of_loads(x, weight)
@@ -93,7 +94,7 @@ def few_tokens(weight, x, y, threads):
         _few_tokens_rows(weight, ordered, y, start, stop)
 
 
-@njit(cache=True)
+@njit()
 def _in_order_of_loads(x, weight):
     """Lay activations as tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
     tokens, columns = x.shape
@@ -107,7 +108,7 @@ def _in_order_of_loads(x, weight):
     return ordered
 
 
-@njit(cache=True)
+@njit()
 def _few_tokens_rows(weight, x, y, start, stop):
     """Write y[:, start:stop]: four rows at a time, the next four asked for early."""
     tokens, stride = x.shape
@@ -133,7 +134,7 @@ def _few_tokens_rows(weight, x, y, start, stop):
     _add_last_columns(weight, x, y, start, stop)
 
 
-@njit(cache=True)
+@njit()
 def _add_last_columns(weight, x, y, start, stop):
     """Add the columns that fill no block, by way of one that is filled up with zeros."""
     columns = weight.shape[1]
@@ -148,7 +149,7 @@ def _add_last_columns(weight, x, y, start, stop):
             _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _many_tokens(weight, x, y, threads):
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
     arranged = np.zeros(blocks * x.shape[1] * _OUTER_TOKENS, np.float32)
@@ -159,7 +160,7 @@ def _many_tokens(weight, x, y, threads):
         _many_tokens_rows(weight, arranged, y, start, stop)
 
 
-@njit(cache=True)
+@njit()
 def _arrange(x, block, blocks, arranged):
     """Lay a block of tokens in the order of use: (range of columns, block, column, token), without a gap.
 
@@ -174,7 +175,7 @@ def _arrange(x, block, blocks, arranged):
                 arranged[at + j * _OUTER_TOKENS + i] = x[block * _OUTER_TOKENS + i, first + j]
 
 
-@njit(cache=True)
+@njit()
 def _many_tokens_rows(weight, arranged, y, start, stop):
     """Write y[:, start:stop], 16 rows at a time."""
     tokens, columns = len(y), weight.shape[1]
@@ -195,7 +196,7 @@ def _many_tokens_rows(weight, arranged, y, start, stop):
                 y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
 
 
-@njit(cache=True)
+@njit()
 def _widen(weight, row, count, first, width, widened):
     """Lay `count` rows of some columns side by side as float32: widened[column, row]."""
     columns = weight.shape[1]
@@ -215,22 +216,21 @@ def _widen(weight, row, count, first, width, widened):
             vectors.transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _packed(codes, scales, group, bits, x, y, threads):
     tokens, groups = len(x), scales.shape[1]
     x_codes = np.zeros((tokens, groups * group), np.int8)
-    x_absolute = np.zeros((tokens, groups * group), np.int8)
     x_scales = np.empty((tokens, groups), np.float32)
     x_sums = np.empty((tokens, groups), np.int32)
     for token in prange(tokens):
-        _round_token(x, token, group, x_codes, x_absolute, x_scales, x_sums)
+        _round_token(x, token, group, x_codes, x_scales, x_sums)
     for thread in prange(threads):
         start, stop = share_of(thread, threads, len(codes), 1)
-        _panels(codes, scales, group, 32 // bits, x_codes, x_absolute, x_scales, x_sums, y, start, stop)
+        _panels(codes, scales, group, 32 // bits, x_codes, x_scales, x_sums, y, start, stop)
 
 
-@njit(cache=True)
-def _round_token(x, token, group, codes, absolute, scales, sums):
+@njit()
+def _round_token(x, token, group, codes, scales, sums):
     """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
     columns = x.shape[1]
     padded = np.zeros(codes.shape[1], np.float32)
@@ -243,19 +243,19 @@ def _round_token(x, token, group, codes, absolute, scales, sums):
             # Zero, unless a value is NaN or infinite: then NaN, which is to reach the result.
             wrong = vectors.fma(values, vectors.zeros(), wrong)
         peak = vectors.max_lanes(largest)
-        inverse = np.float32(127) / peak if peak > 0 else np.float32(0)
+        # What is smaller than this, 127 / peak overflows for; it rounds to zero beside anything else.
+        inverse = np.float32(127) / peak if peak > np.float32(1e-36) else np.float32(0)
         total = vectors.zeros()
         for i in range(g * group, (g + 1) * group, LANES):
             code = vectors.nearest(vectors.multiply(vectors.load(padded, i), vectors.splat(inverse)))
             vectors.store_int8(codes, token * codes.shape[1] + i, code)
-            vectors.store_int8(absolute, token * codes.shape[1] + i, vectors.absolute(code))
             total = vectors.add(total, code)
         scales[token, g] = peak / np.float32(127) + vectors.sum_lanes(wrong)
         sums[token, g] = np.int32(vectors.sum_lanes(total))
 
 
-@njit(cache=True)
-def _panels(codes, scales, group, columns, x, x_absolute, x_scales, x_sums, y, start, stop):
+@njit()
+def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop):
     """Write the rows of these panels, whose chunks have so many columns: four tokens at a time, or one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]
@@ -270,13 +270,13 @@ def _panels(codes, scales, group, columns, x, x_absolute, x_scales, x_sums, y, s
                 count = 4
                 _packed_4(
                     codes, c, chunks, per_group, scales, s, groups,
-                    x, x_absolute, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                    x, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
                 )  # fmt: skip
             else:
                 count = 1
                 _packed_1(
                     codes, c, chunks, per_group, scales, s, groups,
-                    x, x_absolute, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                    x, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
                 )  # fmt: skip
             for i in range(count):
                 for row in range(min(_PANEL, rows - panel * _PANEL)):

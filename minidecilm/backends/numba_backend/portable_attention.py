@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.ops import Array
 
 # Keys are taken in blocks of so many: their scores stay in the innermost cache.
@@ -24,9 +25,9 @@ QUERIES = 256
 
 # Division by zero gives what IEEE 754 says: no checks to compile. Only kernels call an inner function, so
 # nothing is compiled through which Python would.
-serial = njit(cache=True, error_model="numpy")
-inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
-parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+serial = njit(error_model="numpy")
+inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+parallel = njit(parallel=True, nogil=True, error_model="numpy")
 
 
 def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
@@ -85,6 +86,8 @@ def attend_in_tasks(
 
 def _flat(array: Array, wide: type[np.generic]) -> tuple[Array, tuple[int, ...]]:
     """See keys or values as one row of elements; with the distance between rows, heads and tokens."""
+    if min(array.strides) < 0:
+        array = array.copy()
     steps = tuple(stride // array.itemsize for stride in array.strides)
     end = 1 + sum((size - 1) * step for size, step in zip(array.shape, steps, strict=True))
     # bfloat16 is not a dtype Numba knows

@@ -6,8 +6,9 @@ The same arithmetic, the rounding of activations included; LLVM vectorises it as
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.ops import Array
 
 _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
@@ -29,7 +30,7 @@ def linear_packed(x: Array, weight: Any) -> Array:
     return y
 
 
-@njit(cache=True)
+@njit()
 def _widened(bits):
     """Value of a weight: float32 as it is, or the bits of a bfloat16, the upper half of a float32."""
     if isinstance(bits, np.uint16):
@@ -37,7 +38,7 @@ def _widened(bits):
     return bits
 
 
-@njit(cache=True, parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)
+@njit(parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)
 def stored(weight, x, y):
     """Write x @ weight.T to y: a row of the weight is widened once and used for every token."""
     for row in prange(len(weight)):
@@ -58,14 +59,14 @@ def _round_activations(x: Array, groups: int, group: int) -> tuple[Array, Array,
     grouped = padded.reshape(len(x), groups, group)
     peak = np.abs(grouped).max(axis=-1)  # NaN where one is; it reaches the result by way of the scale
     with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(peak > 0, np.float32(127) / peak, np.float32(0))
+        inverse = np.where(peak > 1e-36, np.float32(127) / peak, np.float32(0))
         codes = np.rint(grouped * inverse[..., None])
     codes = np.nan_to_num(codes).astype(np.int8)
     scales = peak / np.float32(127) + grouped.sum(axis=-1) * np.float32(0)
     return codes, scales, codes.sum(axis=-1, dtype=np.int32)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):
     panels, chunks, height = codes.shape[:3]
     tokens, rows = y.shape

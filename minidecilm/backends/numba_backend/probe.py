@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
+from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import (
     LANES,
     add,
@@ -129,7 +130,7 @@ def _best_rate(run: Callable[[int], float], work: int, threads: int) -> float:
     return work * threads / min(seconds)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _read(buffer, start, stream):
     a0, a1, b0, b1 = zeros(), zeros(), zeros(), zeros()
     c0, c1, d0, d1 = zeros(), zeros(), zeros(), zeros()
@@ -141,7 +142,7 @@ def _read(buffer, start, stream):
     return sum_lanes(add(add(add(a0, a1), add(b0, b1)), add(add(c0, c1), add(d0, d1))))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _multiply(factors, rounds):
     """Advance twelve chains ``x = x * a + b`` that do not wait for each other."""
     a, b = splat(factors[0]), splat(factors[1])
@@ -156,7 +157,7 @@ def _multiply(factors, rounds):
     return sum_lanes(add(add(first, second), add(add(c8, c9), add(c10, c11))))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _dot_8(x, rounds):
     """Multiply one vector of weights with all activations, which are their own absolute values."""
     weights = load_bytes(x, 0)
@@ -166,16 +167,16 @@ def _dot_8(x, rounds):
         for at in range(0, len(x), _DOTS * _DOT_BYTES):
             x0, x1 = load_bytes(x, at), load_bytes(x, at + _DOT_BYTES)
             x2, x3 = load_bytes(x, at + 2 * _DOT_BYTES), load_bytes(x, at + 3 * _DOT_BYTES)
-            c0, c1 = dot_int8(c0, weights, x0, x0), dot_int8(c1, weights, x1, x1)
-            c2, c3 = dot_int8(c2, weights, x2, x2), dot_int8(c3, weights, x3, x3)
+            c0, c1 = dot_int8(c0, weights, x0), dot_int8(c1, weights, x1)
+            c2, c3 = dot_int8(c2, weights, x2), dot_int8(c3, weights, x3)
             x4, x5 = load_bytes(x, at + 4 * _DOT_BYTES), load_bytes(x, at + 5 * _DOT_BYTES)
             x6, x7 = load_bytes(x, at + 6 * _DOT_BYTES), load_bytes(x, at + 7 * _DOT_BYTES)
-            c4, c5 = dot_int8(c4, weights, x4, x4), dot_int8(c5, weights, x5, x5)
-            c6, c7 = dot_int8(c6, weights, x6, x6), dot_int8(c7, weights, x7, x7)
+            c4, c5 = dot_int8(c4, weights, x4), dot_int8(c5, weights, x5)
+            c6, c7 = dot_int8(c6, weights, x6), dot_int8(c7, weights, x7)
     return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _dot_4(x, rounds):
     """Do the same with weights of 4 bits, taken from their bytes before."""
     weights = load_bytes(x, 0)
@@ -194,6 +195,6 @@ def _dot_4(x, rounds):
     return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _total(a, b, c, d):
     return sum_lanes(add(add(to_floats(a), to_floats(b)), add(to_floats(c), to_floats(d))))

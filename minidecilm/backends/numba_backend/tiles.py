@@ -175,9 +175,8 @@ def packed_tile(tokens: int) -> Any:
 
     Writes to sums[token, row] the products of the 16 rows of a panel with `tokens` tokens. `codes` is int8,
     or uint8 with two codes of 4 bits in a byte; a chunk has 4 or 8 columns, and every group of columns but
-    the last has `per_group` chunks. `x` holds int8 activations, `x_absolute` the same without their signs;
-    `x_scales` and `x_sums` have one scale and one sum for every group of the tokens, whose rows lie `groups`
-    apart and begin at `g`.
+    the last has `per_group` chunks. `x` holds int8 activations; `x_scales` and `x_sums` have one scale and
+    one sum for every group of the tokens, whose rows lie `groups` apart and begin at `g`.
     """
 
     def write(code: _Writer) -> None:
@@ -207,7 +206,7 @@ def packed_tile(tokens: int) -> Any:
         for number, total in enumerate(sums):
             code.call(vectors.store, "sums", code.at(number * LANES), total.get())
 
-    weights, activations = "codes c chunks per_group scales s groups", "x x_absolute x_offset x_stride"
+    weights, activations = "codes c chunks per_group scales s groups", "x x_offset x_stride"
     return _tile(f"{weights} {activations} x_scales x_sums g sums ahead", write)
 
 
@@ -226,10 +225,9 @@ def _add_int8(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count:
         for token in range(tokens):
             x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
             x = code.call(vectors.broadcast_bytes, "x", x_at)
-            x_absolute = code.call(vectors.broadcast_bytes, "x_absolute", x_at)
             for part in range(PARTS):
                 total = totals[token * PARTS + part]
-                total.set(code.call(vectors.dot_int8, total.get(), weights[part], x, x_absolute))
+                total.set(code.call(vectors.dot_int8, total.get(), weights[part], x))
 
 
 def _add_int4(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count: Any) -> None:

@@ -354,12 +354,13 @@ _EXP_TERMS = (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 
 @intrinsic
 def exp(typing: Any, x: Any) -> Any:
-    """``e**x`` for x up to 0; NaN stays NaN, anything below -87 becomes as good as 0."""
+    """``e**x`` for x up to 0; NaN stays NaN, and what is below -87 becomes 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         [x] = arguments
         lowest = _constant(-87.0)
-        x = builder.select(builder.fcmp_ordered("<", x, lowest), lowest, x)
+        vanishing = builder.fcmp_ordered("<", x, lowest)
+        x = builder.select(vanishing, lowest, x)
         n = _call(builder, _of_floats("rint"), _FLOATS, builder.fmul(x, _constant(1.4426950408889634)))
         r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_HIGH), x)
         r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_LOW), r)
@@ -368,7 +369,7 @@ def exp(typing: Any, x: Any) -> Any:
             result = _call(builder, _of_floats("fma"), _FLOATS, result, r, _constant(term))
         exponent = builder.add(builder.fptosi(n, _INTS), _constant(127, _INTS))
         power = builder.bitcast(builder.shl(exponent, _constant(23, _INTS)), _FLOATS)
-        return builder.fmul(result, power)
+        return builder.select(vanishing, _constant(0.0), builder.fmul(result, power))
 
     return FLOATS(FLOATS), generate
 
@@ -434,26 +435,27 @@ def _avx2(builder: Any, name: str, result: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def dot_int8(typing: Any, total: Any, weights: Any, x: Any, x_absolute: Any) -> Any:
+def dot_int8(typing: Any, total: Any, weights: Any, x: Any) -> Any:
     """Add to every lane of `total` the dot product of its four int8 weights and four int8 activations.
 
-    Both lie within -127 .. 127. With VNNI a lane of `total` has to begin at :func:`int8_start`.
+    Activations lie within -127 .. 127. With VNNI a lane of `total` has to begin at :func:`int8_start`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, weights, x, x_absolute = arguments
+        total, weights, x = arguments
         if VNNI:  # takes one side unsigned: 128 is added to the weights here and taken off in int8_start
             shifted = builder.xor(weights, _constant(0x80808080 - (1 << 32), _INTS))
             return _vnni(builder, total, shifted, x)
-        # Takes one side unsigned too, and adds pairs in 16 bits: 2 * 127 * 127 fits, 2 * 255 * 127 would not.
-        # So the sign of an activation is given to its weight.
-        weights, x, x_absolute = (builder.bitcast(value, _BYTES) for value in (weights, x, x_absolute))
-        signed = _avx2(builder, "psign.b", _BYTES, weights, x)
-        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, x_absolute, signed)
+        # Takes one side unsigned too, and adds pairs in 16 bits: 2 * 128 * 127 fits, 2 * 255 * 127 would not.
+        # So the sign of a weight is given to its activation.
+        weights, x = builder.bitcast(weights, _BYTES), builder.bitcast(x, _BYTES)
+        signed = _avx2(builder, "psign.b", _BYTES, x, weights)
+        unsigned = _call(builder, f"llvm.abs.v{4 * LANES}i8", _BYTES, weights, ir.IntType(1)(0))
+        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, unsigned, signed)
         quads = _avx2(builder, "pmadd.wd", _INTS, pairs, _constant(1, _SHORTS))
         return builder.add(total, quads)
 
-    return INTS(INTS, INTS, INTS, INTS), generate
+    return INTS(INTS, INTS, INTS), generate
 
 
 def _start(builder: Any, context: Any, array: Any, arguments: Any, factor: int) -> Any:
