@@ -359,8 +359,9 @@ def streamed(model: DeciLM) -> list[Weight]:
 
 
 def storage_of(model: DeciLM) -> str:
-    """Storage dtype of most of these bytes: the head of an int4 model takes int8."""
+    """Storage dtype of the layers' matrices, by bytes: the head of an int4 model takes int8."""
     nbytes: Counter[str] = Counter()
-    for weight in streamed(model):
-        nbytes[str(weight.dtype)] += weight.nbytes
+    for name in costs.streamed_weights(model.config):
+        if ".layers." in name:
+            nbytes[str(model.weights[name].dtype)] += model.weights[name].nbytes
     return nbytes.most_common(1)[0][0]

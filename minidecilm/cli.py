@@ -343,6 +343,9 @@ def _facts(model: str) -> dict[str, Any]:
 
 def _quantize(options: argparse.Namespace) -> int:
     quantize_checkpoint(find_folder(options.source), options.folder, options.weights, options.group)
+    written = open_checkpoint(options.folder)
+    bits = 8 * written.nbytes / written.config.num_parameters
+    _say(f"{options.folder}: {written.nbytes:,} bytes of weights, {bits:.2f} bits each")
     return 0
 
 

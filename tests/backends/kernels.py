@@ -7,6 +7,7 @@ import pytest
 
 from minidecilm.backends import Backend, create_backend, numba_backend
 
+SEPARATOR = "\n==== next ====\n"  # of what a script prints
 NAMES = ("numpy", "numba-explicit", "numba-portable")
 
 

@@ -158,6 +158,8 @@ def test_result_does_not_depend_on_the_number_of_threads():
     import numba
 
     backend, most = kernels.make("numba-explicit"), numba.get_num_threads()
+    if most == 1:
+        pytest.skip("there is one thread only")
     try:
         for weight in (stored_weight((130, 50), "bfloat16"), packed_weight((130, 50), 4, 32)):
             for tokens in (1, 5, 30):

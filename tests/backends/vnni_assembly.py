@@ -3,6 +3,7 @@
 from numba import types
 
 from minidecilm.backends.numba_backend import linear, vectors
+from tests.backends.kernels import SEPARATOR
 
 
 def main():
@@ -11,11 +12,12 @@ def main():
     def array(element, dimensions):
         return types.Array(element, dimensions, "C")
 
-    codes, scales, x = array(types.int8, 4), array(types.uint16, 3), array(types.int8, 2)
+    scales, x = array(types.uint16, 3), array(types.int8, 2)
     floats, ints, index = array(types.float32, 2), array(types.int32, 2), types.intp
-    linear._panels.compile((codes, scales, index, index, x, floats, ints, floats, index, index))
+    for codes in (array(types.int8, 4), array(types.uint8, 4)):
+        linear._panels.compile((codes, scales, index, index, x, floats, ints, floats, index, index))
     for assembly in linear._panels.inspect_asm().values():
-        print(assembly)
+        print(assembly, end=SEPARATOR)
 
 
 if __name__ == "__main__":

@@ -137,12 +137,14 @@ def test_info_agrees_between_table_and_json(capsys, model):
 
 def test_quantize_then_info_and_generate(capsys, tmp_path):
     folder = tmp_path / "demo-int4"
-    assert run(capsys, "quantize", "demo", folder, "--weights", "int4", "--group", 32) == (0, "", "")
+    code, out, err = run(capsys, "quantize", "demo", folder, "--weights", "int4", "--group", 32)
+    assert (code, out) == (0, "")
     facts = json.loads(run(capsys, "info", folder, "--json")[1])
     plain = json.loads(run(capsys, "info", "demo", "--json")[1])
     assert facts["parameters"] == plain["parameters"]
     assert facts["dtypes"]["storage"] == ["bfloat16", "int4", "int8"]
     assert (facts["group"], plain["group"]) == (32, None)
+    assert f"{facts['weight_bytes']:,} bytes of weights, {facts['bits_per_weight']:.2f} bits each" in err
     assert facts["bits_per_weight"] == 8 * facts["weight_bytes"] / facts["parameters"]
     assert plain["bits_per_weight"] == 16
     table = run(capsys, "info", folder)[1]

@@ -16,9 +16,9 @@ from numba.core import config, event
 
 _HERE = Path(__file__).parent
 
-# How long an idle thread of GNU OpenMP spins before it sleeps. With its default, in milliseconds, threads on a
-# core that another program uses too slow each other down tenfold and more; so short, an idle machine loses
-# nothing that could be measured. What the user has set stays.
+# How long an idle thread of GNU OpenMP spins before it sleeps. With its default, threads on a core that
+# another program uses too slow each other down tenfold and more; with this, an idle machine loses nothing
+# that could be measured. What the user has set stays.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
