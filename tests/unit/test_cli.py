@@ -199,11 +199,20 @@ def test_compare_sees_rotary_policies_part_beyond_m(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+# Tests that a shell runs in its background inherit that Ctrl-C is ignored.
+HEEDING_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from minidecilm.cli import main
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_prints_what_there_is():
     command = [
         sys.executable,
-        "-m",
-        "minidecilm",
+        "-c",
+        HEEDING_CTRL_C,
         "generate",
         "Once",
         "--max-new-tokens",
