@@ -198,7 +198,6 @@ def test_compare_sees_rotary_policies_part_beyond_m(capsys):
     assert "attention_weights of layer 0" in out
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 # Tests that a shell runs in its background inherit that Ctrl-C is ignored.
 HEEDING_CTRL_C = """
 import signal, sys
@@ -208,6 +207,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_ctrl_c_prints_what_there_is():
     command = [
         sys.executable,
