@@ -3,7 +3,7 @@
 LLVM vectorises plain loops, but not well enough where the weights of a model stream through: these functions
 say what a register holds. Most are LLVM's own vector operations, which every CPU has. The integer dot
 products are the CPU's: AVX2, or AVX-512 VNNI. They are the reason that :data:`USABLE` asks for AVX2; the
-kernels of :mod:`.portable` do without this module.
+portable kernels do without this module.
 
 An offset into an array counts its elements from the first one. Nothing is checked: the kernels are called by
 functions that know the sizes. ``float32`` arrays, and ``uint16`` arrays that hold the bits of bfloat16, are
@@ -63,9 +63,14 @@ def _constant(value: float, kind: Any = _FLOATS) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
+def _lanes(numbers: list[int]) -> Any:
+    """Lanes to take, for a shuffle of two vectors."""
+    return ir.Constant(ir.VectorType(_INT, len(numbers)), numbers)
+
+
 def _splat(builder: Any, scalar: Any) -> Any:
     one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, _INT(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, LANES), [0] * LANES))
+    return builder.shuffle_vector(one, one, _lanes([0] * LANES))
 
 
 def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: Any) -> Any:
@@ -77,11 +82,6 @@ def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: An
     # bfloat16 is the upper half of a float32.
     wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
     return builder.bitcast(wide, _FLOATS)
-
-
-def _lanes(numbers: list[int]) -> Any:
-    """Lanes to take, for a shuffle of two vectors."""
-    return ir.Constant(ir.VectorType(_INT, len(numbers)), numbers)
 
 
 def _call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = ()) -> Any:
@@ -160,15 +160,14 @@ def value(typing: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Write the lanes to a float32 array, or an Ints vector to an int32 array."""
-    kind = _FLOATS if value == FLOATS else _INTS
+    """Write the lanes to a float32 array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         where, at, what = arguments
-        builder.store(what, _pointer(context, builder, array, where, at, to=kind), align=1)
+        builder.store(what, _pointer(context, builder, array, where, at, to=_FLOATS), align=1)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, value), generate
+    return types.void(array, types.intp, FLOATS), generate
 
 
 @intrinsic
