@@ -32,6 +32,7 @@ class Plot:
     name: str
     friend: str
     pair: bool
+    often: bool
     picks: list[dict[str, str]] = field(default_factory=list)
     paragraphs: list[list[tuple[bool, list[str]]]] = field(default_factory=lambda: [[]])
 
@@ -47,7 +48,7 @@ def plots() -> tuple[Plot, ...]:
             name, friend, *flags = rest.split()
             if friend not in _FRIENDS:
                 raise ValueError(f"plot {name}: the friend is {friend!r}, expected one of {_FRIENDS}")
-            found.append(Plot(name, friend, "pair" in flags))
+            found.append(Plot(name, friend, "pair" in flags, "often" in flags))
         elif mark == "pick":
             found[-1].picks.append(dict(fact.strip().split("=", 1) for fact in rest.split(";")))
         elif mark == "---":
@@ -135,7 +136,7 @@ def _paragraph(scene: Scene, beats: list[tuple[bool, list[str]]]) -> str:
 def story(number: int) -> str:
     """Write story ``number``: three or four paragraphs, separated by line breaks."""
     rng = random.Random(number)
-    plot = rng.choice(plots())
+    [plot] = rng.choices(plots(), [3 if plot.often else 1 for plot in plots()])
     scene = Scene(rng, words.SLOTS, words.RULES)
     _cast(scene, plot)
     opening = _opening(scene, plot)
