@@ -141,14 +141,15 @@ def check_length(config: Config, plan: Plan) -> None:
         )
 
 
-def check_memory(config: Config, storage: str, dtype: str, plan: Plan, available: int | None) -> None:
-    """Refuse random weights that do not fit into memory beside the cache and activations.
+def check_memory(config: Config, storage: str | None, dtype: str, plan: Plan, available: int | None) -> None:
+    """Refuse a plan for which cache and activations, and weights that are to be made, find no memory.
 
     Parameters
     ----------
     config : Config
-    storage : str
-        Storage of the weights, as for :func:`minidecilm.random_weights.random_weights`.
+    storage : str or None
+        Storage of the weights, as for :func:`minidecilm.random_weights.random_weights`; None if they are
+        there already.
     dtype : str
         Compute dtype.
     plan : Plan
@@ -158,34 +159,51 @@ def check_memory(config: Config, storage: str, dtype: str, plan: Plan, available
     Raises
     ------
     ValueError
-        Saying what is needed, what there is, and how many layers would fit.
+        Saying what is needed, what there is, and what would fit.
 
     Examples
     --------
     >>> from minidecilm import preset
     >>> check_memory(preset("decilm-6b"), "float32", "float32", Plan(), available=16_000_000_000)
     Traceback (most recent call last):
-    ValueError: random float32 weights need 23.4 GB of memory, 16.0 GB are free: --layers 21 would fit
+    ValueError: 23.4 GB of memory needed (weights 22.9 GB, cache and activations of 8 rows 0.3 GB), 16.0 GB \
+are free: --layers 21 would fit
     """
     needed = _memory_needed(config, storage, dtype, plan)
-    if available is None or needed <= available:
+    if available is None or sum(needed) <= available:
         return
-    fewer = range(len(config.layers) - 1, 0, -1)
-    fitting = (n for n in fewer if _memory_needed(first_layers(config, n), storage, dtype, plan) <= available)
-    layers = next(fitting, 0)
+    weights = f"weights {needed[0] / 1e9:.1f} GB, " if storage else ""
     raise ValueError(
-        f"random {storage} weights need {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free: "
-        + (f"--layers {layers} would fit" if layers else "not even one layer would fit")
+        f"{sum(needed) / 1e9:.1f} GB of memory needed ({weights}cache and activations of "
+        f"{max(plan.batch_sizes)} rows {needed[1] / 1e9:.1f} GB), {available / 1e9:.1f} GB are free: "
+        + _what_fits(config, storage, dtype, plan, available)
     )
 
 
-def _memory_needed(config: Config, storage: str, dtype: str, plan: Plan) -> int:
+def _what_fits(config: Config, storage: str | None, dtype: str, plan: Plan, available: int) -> str:
+    """Suggest a smaller batch if that helps, else fewer layers of random weights."""
+    rows = max(plan.batch_sizes)
+    weights, working, reserve = _memory_needed(config, storage, dtype, plan)
+    fitting_rows = (available - weights - reserve) * rows // working
+    if fitting_rows > 0 and (not storage or working > weights):
+        return f"--batch {fitting_rows} would fit"
+    if storage:
+        for layers in range(len(config.layers) - 1, 0, -1):
+            if sum(_memory_needed(first_layers(config, layers), storage, dtype, plan)) <= available:
+                return f"--layers {layers} would fit"
+        return "not even one layer would fit"
+    return "ask for fewer --prompt-tokens or --new-tokens"
+
+
+def _memory_needed(config: Config, storage: str | None, dtype: str, plan: Plan) -> tuple[int, int, int]:
+    """Bytes of weights, of cache and activations, and of everything else."""
     rows, itemsize = max(plan.batch_sizes), np.dtype(dtype).itemsize
     cache = costs.kv_cache_bytes(config, rows, plan.length) // 2 * itemsize  # counted in bfloat16
     # Alive at once in prefill: three arrays of the feed-forward's width, and as many of the model's.
     width = max(layer.intermediate_size for layer in config.layers) + config.hidden_size
     activations = 3 * rows * plan.prompt_tokens * width * itemsize
-    return random_weights_bytes(config, storage) + cache + activations + _RESERVE_BYTES
+    weights = random_weights_bytes(config, storage) if storage else 0
+    return weights, cache + activations, _RESERVE_BYTES
 
 
 def random_model(
@@ -262,7 +280,7 @@ def measure(model: DeciLM, plan: Plan, progress: bool | None = None) -> Measurem
     Raises
     ------
     ValueError
-        If the plan is longer than the model is meant for.
+        If the plan is longer than the model is meant for, or too large for the memory.
 
     Examples
     --------
@@ -273,6 +291,7 @@ def measure(model: DeciLM, plan: Plan, progress: bool | None = None) -> Measurem
     2
     """
     check_length(model.config, plan)
+    check_memory(model.config, None, str(model.dtype), plan, machine.available_memory_bytes())
     timings = [Timing(size, [], []) for size in plan.batch_sizes]
     warm_up = replace(plan, new_tokens=min(plan.new_tokens, _WARM_UP_STEPS), rounds=1)
     passes = len(timings) * (1 + warm_up.new_tokens + plan.rounds * (1 + plan.new_tokens))
@@ -313,6 +332,8 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
     """
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return Limits(None, None, arithmetic, "NUMBA_DISABLE_JIT is set")
     try:
         from minidecilm.backends.numba_backend import probe as numba_probe
 
@@ -327,7 +348,7 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
                 peak = numba_probe.peak_flops(threads)
             bar.update(1)
         return Limits(read_bandwidth, peak, arithmetic)
-    except Exception as problem:  # Numba is absent, switched off, or does not know this processor
+    except Exception as problem:  # Numba is absent, or does not know this processor
         first_line = (str(problem).strip().splitlines() or [""])[0]
         reason = f"Numba cannot compile here: {first_line or type(problem).__name__}"
         return Limits(None, None, arithmetic, reason)

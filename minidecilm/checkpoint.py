@@ -190,7 +190,11 @@ def _stored_tensors(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None
 def _check_tensor(path: Path, name: str, array: Array, stored: _Stored | None) -> None:
     where = f"{path}: tensor {brief(name)}"
     if stored is None:
-        raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", _MISMATCH)
+        packed = name.endswith((".codes", ".scales"))
+        advice = (
+            "quantised weights need quantization_config in config.json" if packed else _MISMATCH
+        )
+        raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", advice)
     shape, dtypes = stored
     if array.shape != shape:
         raise _refusal(where, f"shape {shape}", brief(array.shape), _MISMATCH)

@@ -199,12 +199,13 @@ def _counted(source: TensorSource, bar: ProgressBar) -> TensorSource:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` on success and vanishes on failure, Ctrl-C included."""
+    folder = folder.resolve()  # through a link, as if it were what it leads to
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder}: exists and is not an empty folder; remove it or choose another name"
         )
-    if not folder.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{folder.absolute().parent}: no such folder; make it first")
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"{folder.parent}: no such folder; make it first")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     temporary.mkdir()
     try:
@@ -212,6 +213,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rmdir()  # Windows does not rename onto a folder, not even an empty one
         temporary.rename(folder)
-    except BaseException:
+    except BaseException as problem:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(problem, OSError) and problem.filename is None:  # a full disk, say
+            problem.filename = str(folder)
         raise

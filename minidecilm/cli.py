@@ -418,6 +418,8 @@ def _bench(options: argparse.Namespace) -> int:
         raise ValueError("--random and --layers need --config: minidecilm bench --config decilm-6b --random")
     else:
         title = options.model or "demo"
+        if title.lower() in PRESET_NAMES and not Path(title).exists():
+            raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
         model = load(title, **settings).model
     measurement = bench.measure(model, plan)
     limits = bench.probe(bench.threads_of(model.backend.name), bench.arithmetic_of(model))

@@ -1,5 +1,6 @@
 """A backend is a value: it replaces some operations, the rest are :mod:`minidecilm.ops`'s."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,6 +64,9 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
     if name == "auto":
         name = "numba" if parameters >= AUTO_PARAMETERS and dtype == "float32" else "numpy"
     if name == "numba":
+        threads = os.environ.get("NUMBA_NUM_THREADS", "1")  # Numba itself warns, or fails, at length
+        if not threads.isdecimal() or int(threads) < 1:
+            raise ValueError(f"NUMBA_NUM_THREADS={threads!r}: expected an integer of at least 1")
         from minidecilm.backends import numba_backend
 
         return numba_backend.create()

@@ -133,6 +133,11 @@ def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):
     assert "Numba cannot compile here" in out.splitlines()[-1]
 
 
+def test_without_compiling_there_is_no_probe(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert bench.probe(threads=1) == bench.Limits(None, None, "float32", "NUMBA_DISABLE_JIT is set")
+
+
 @pytest.mark.parametrize("arithmetic", ["float32", "int8", "int4"])
 def test_probe_gives_plausible_limits(monkeypatch, arithmetic):
     vectors = pytest.importorskip("minidecilm.backends.numba_backend.vectors")
@@ -196,6 +201,12 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     bench.check_memory(bench.first_layers(decilm, 26), "bfloat16", "float32", plan, 10_000_000_000)
     with pytest.raises(ValueError, match=r"--layers 26 would fit$"):
         bench.check_memory(decilm, "bfloat16", "float32", plan, 10_000_000_000)
+    with pytest.raises(ValueError, match=r"rows 313\.9 GB\), 20\.0 GB are free: --batch 264 would fit$"):
+        bench.check_memory(decilm, "bfloat16", "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
+    with pytest.raises(
+        ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"
+    ):
+        bench.check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
     code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
@@ -210,6 +221,8 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
         (["--random"], "--config"),
         (["--layers", "2"], "--config"),
         (["demo", "--config", "decilm-6b", "--random"], "not both"),
+        (["DeciLM-6b"], "--config DeciLM-6b --random"),
+        (["demo", "--batch", "100000000"], "--batch"),
         (["--config", "nowhere", "--random"], "decilm-6b"),
         (["--config", "decilm-6b", "--random", "--layers", "33"], "1 to 32"),
         (["--config", "decilm-6b", "--random", "--layers", "0"], "1 to 32"),

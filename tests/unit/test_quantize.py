@@ -1,5 +1,6 @@
 """Float weights to codes: error bounds, odd sizes, folders, refusals; and mistakes planted in all of it."""
 
+import errno
 import json
 import math
 import os
@@ -330,6 +331,30 @@ def test_an_interrupted_run_leaves_nothing(source, tmp_path, monkeypatch, error,
     with pytest.raises(error):
         quantize_checkpoint(source, tmp_path / "new", max_shard_bytes=1500)
     assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_full_disk_is_named(source, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_writer, "write_safetensors", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/new'"):
+        quantize_checkpoint(source, tmp_path / "new")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_link_that_leads_nowhere_is_written_through(source, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    quantize_checkpoint(source, tmp_path / "link")
+    assert open_checkpoint(tmp_path / "new").scheme is not None
+    assert sorted(os.listdir(tmp_path)) == ["link", "new", "source"]
+
+
+def test_packed_weights_without_their_key_are_refused_with_the_reason(source, tmp_path):
+    quantize_checkpoint(source, tmp_path / "new")
+    (tmp_path / "new" / "config.json").write_text(json.dumps(ODD.to_dict()))
+    with pytest.raises(CheckpointError, match="quantised weights need quantization_config"):
+        open_checkpoint(tmp_path / "new")
 
 
 def test_values_that_are_not_finite_leave_nothing_and_are_named(source, tmp_path):

@@ -1,0 +1,245 @@
+"""The profile behind the goals of ``peers.md``: where minidecilm's time goes, and what the machine allows.
+
+Reads the models that ``benchmarks.peers`` made, and its result:
+
+    python -m benchmarks.limits --work /tmp/peers
+"""
+
+import argparse
+import json
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import RESULTS, describe, write_result
+from benchmarks.peers.contestants import MODELS
+from benchmarks.peers.ours import Model
+from benchmarks.peers.play import network
+from benchmarks.peers.runner import spread
+from benchmarks.peers.scenarios import ATTENDING, FEEDING, HEAD_DIM, HEADS, KV_HEADS, THREADS, Attending
+from benchmarks.tables import table
+from minidecilm import Config, costs
+from minidecilm.backends import Backend
+from minidecilm.backends.numba_backend.probe import peak_flops, peak_integer_ops, read_bandwidth
+
+CLOCKED = ("linear", "attention", "rms_norm", "rotate", "swiglu", "embedding")
+PEAKS = {"float32": peak_flops, "int8": partial(peak_integer_ops, 8), "int4": partial(peak_integer_ops, 4)}
+
+PAGE = """\
+# What limits minidecilm
+
+Made by `python -m benchmarks.limits` from the models and the result of `python -m benchmarks.peers`.
+
+{setting}
+
+## Where the time of a call goes
+
+Medians of {rounds} rounds. "Other operations" are RMSNorm, rotary, SwiGLU and embedding; the rest is Python
+between them. A product's limit is the longer of two times: to read its weights at the read bandwidth, and to
+multiply at the peak of its arithmetic (float32 for bf16 weights, integers for int8 and int4).
+
+{profile}
+## Goals that were missed
+
+"Allowed" is the ratio that minidecilm would have if it took no longer than the machine needs to read the
+weights and the cache once, or to do the arithmetic, whichever is longer; the peer as fast as it was.
+
+{missed}"""
+
+
+class Clock:
+    """Seconds by the name of an operation, and how often which matrix product was made."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(CLOCKED, 0.0)
+        self.products: Counter[tuple[int, int]] = Counter()  # (bytes of the weight, operations): how often
+
+    def watch(self, backend: Backend) -> Backend:
+        """Return the backend with every operation timed."""
+        return replace(backend, **{name: self._timed(name, getattr(backend, name)) for name in CLOCKED})
+
+    def _timed(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            result = operation(*arguments)
+            self.seconds[name] += time.perf_counter() - start
+            if name == "linear":
+                x, weight = arguments
+                self.products[weight.nbytes, 2 * x.size * weight.shape[0]] += 1
+            return result
+
+        return timed
+
+
+def profile(models: Path, weights: str, scenario: str, rounds: int) -> dict[str, Any]:
+    """Time the operations of one model in one scenario."""
+    contestant = Model(models, **MODELS[f"minidecilm {weights}"].options)
+    plain = contestant.model.backend
+    seconds, clocks = [], []
+    for _ in range(rounds + 1):
+        calls = FEEDING[scenario].calls(contestant)
+        clock = Clock()
+        contestant.model.backend = clock.watch(plain)
+        start = time.perf_counter()
+        for call in calls:
+            call()
+        seconds.append((time.perf_counter() - start) / len(calls))
+        clocks.append({name: took / len(calls) for name, took in clock.seconds.items()})
+        contestant.model.backend = plain
+    products = [[*product, count / len(calls)] for product, count in clock.products.items()]
+    return {
+        "weights": weights,
+        "scenario": scenario,
+        "arithmetic": "float32" if weights == "bf16" else weights,
+        # The first round loads and compiles.
+        "seconds_per_call": spread(seconds[1:]),
+        "seconds_of": {name: median(clock[name] for clock in clocks[1:]) for name in CLOCKED},
+        "products_bytes_operations_count": products,
+    }
+
+
+def measure_limits() -> dict[str, float]:
+    """What the machine can do: bytes read, and operations in each arithmetic, per second."""
+    peaks = {name: peak(threads=THREADS) for name, peak in PEAKS.items()}
+    return {"read_bytes_per_second": read_bandwidth(threads=THREADS), **peaks}
+
+
+def least_seconds(goal: dict[str, Any], peers: dict[str, Any], peaks: dict[str, float]) -> tuple[float, str]:
+    """Shortest time that the machine allows for a call of a goal's scenario, and which limit sets it.
+
+    The limits of memory and float32 are those of the rounds in which the goal was measured.
+    """
+    race = peers["scenarios"][goal["scenario"]]
+    measured = {name: rates["median"] for name, rates in race["limits"].items()}
+    scenario = (FEEDING | ATTENDING)[goal["scenario"]]
+    if isinstance(scenario, Attending):
+        pairs = int(np.tri(scenario.queries, scenario.keys, scenario.keys - scenario.queries).sum())
+        nbytes, operations = 2 * scenario.keys * KV_HEADS * HEAD_DIM * 4, 4 * HEADS * HEAD_DIM * pairs
+        peak = measured["flops"]
+    else:
+        described = dict(peers["network"])
+        for key in ("parameters", "weights"):
+            del described[key]
+        config = Config.from_dict(described)
+        past = scenario.past + (scenario.steps - 1) * scenario.tokens // 2
+        operations = costs.forward_flops(config, scenario.batch, scenario.tokens, past)
+        nbytes = peers["contestants"][goal["ours"]]["streamed_bytes"]
+        nbytes += costs.kv_cache_bytes(config, scenario.batch, past + scenario.tokens, "float32")
+        storage = goal["ours"].removeprefix("minidecilm ")
+        peak = peaks.get(storage, measured["flops"])
+    return costs.roofline_seconds(nbytes, operations, measured["read_bytes_per_second"], peak)
+
+
+def profile_rows(profiles: list[dict[str, Any]], limits: dict[str, float]) -> Iterator[list[str]]:
+    """One row per model and scenario."""
+    for one in profiles:
+        total, parts = one["seconds_per_call"]["median"], dict(one["seconds_of"])
+        linear, attention = parts.pop("linear"), parts.pop("attention")
+        others = sum(parts.values())
+        products = one["products_bytes_operations_count"]
+        bandwidth, peak = limits["read_bytes_per_second"], limits[one["arithmetic"]]
+        least = sum(max(nbytes / bandwidth, ops / peak) * count for nbytes, ops, count in products)
+        yield [
+            f"{one['scenario']}: {one['weights']}",
+            f"{total * 1e3:.0f}",
+            f"{linear / total:.1%}",
+            f"{attention / total:.1%}",
+            f"{others / total:.1%}",
+            f"{(total - linear - attention - others) / total:.1%}",
+            f"{sum(nbytes * count for nbytes, _, count in products) / linear / 1e9:.1f}",
+            f"{sum(ops * count for _, ops, count in products) / linear / 1e9:.0f}",
+            f"{least / linear:.0%}",
+        ]
+
+
+def missed_rows(peers: dict[str, Any], peaks: dict[str, float]) -> Iterator[list[str]]:
+    """One row per missed goal."""
+    for goal in peers["goals"]:
+        if goal["reached"]:
+            continue
+        least, limit = least_seconds(goal, peers, peaks)
+        seconds = peers["scenarios"][goal["scenario"]]["contestants"][goal["ours"]]["seconds"]["median"]
+        reached = goal["ratio"]["median"]
+        yield [
+            f"{goal['scenario']}: {goal['ours']} / {goal['peer'] or 'read bandwidth'}",
+            f"{goal['at_least']:g}",
+            f"{reached:.2f}",
+            f"{reached * seconds / least:.2f}",
+            f"{least / seconds:.0%}",
+            limit,
+        ]
+
+
+def page(results: dict[str, Any], peers: dict[str, Any]) -> str:
+    """Fill in the page."""
+    limits = results["limits"]
+    setting = (
+        f"{results['cpu']}, {results['threads']} threads: reads {limits['read_bytes_per_second'] / 1e9:.1f} "
+        f"GB/s, computes {limits['float32'] / 1e9:.0f} GFLOP/s in float32, {limits['int8'] / 1e9:.0f} GOP/s "
+        f"with int8 weights and {limits['int4'] / 1e9:.0f} GOP/s with int4 weights (the probe of "
+        "`minidecilm bench`, best of some passes). VNNI multiplies and adds with one instruction what AVX2 "
+        "does with several, so the integer peaks are what differs most between CPUs."
+    )
+    return PAGE.format(
+        setting=textwrap.fill(setting, 110),
+        rounds=results["rounds"],
+        profile=table(
+            [
+                "", "ms", "matrix products", "attention", "other operations", "rest",
+                "products GB/s", "products GOP/s", "products' share of limit",
+            ],
+            profile_rows(results["profiles"], limits),
+        ),
+        missed=table(
+            ["goal", "wanted", "reached", "allowed", "share of the limit", "limit"],
+            missed_rows(peers, limits),
+        ),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.limits",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--work", type=Path, help="folder given to benchmarks.peers; without: only the page")
+    parser.add_argument("--rounds", type=int, default=3, help="counted ones (default: 3)")
+    arguments = parser.parse_args()
+    result, peers = RESULTS / "limits.json", json.loads((RESULTS / "peers.json").read_text())
+    if arguments.work:
+        heads = peers["network"]["num_key_value_heads_per_layer"]
+        config = network(heads, tiny=False)
+        models = arguments.work / "models" / f"{config.hidden_size}x{'-'.join(map(str, heads))}"
+        before = measure_limits()
+        profiles = [
+            profile(models, weights, scenario, arguments.rounds)
+            for weights in ("bf16", "int8", "int4")
+            for scenario in FEEDING
+        ]
+        # The memory of a shared machine is not equally fast all the time: what it gave at its best counts.
+        limits = {name: max(rate, before[name]) for name, rate in measure_limits().items()}
+        write_result(
+            result,
+            {
+                "what": "where the time of a call goes, beside the limits of the machine",
+                **describe("numpy", "numba", "ml_dtypes"),
+                "threads": THREADS,
+                "rounds": arguments.rounds,
+                "limits": limits,
+                "profiles": profiles,
+            },
+        )
+    (RESULTS / "limits.md").write_text(page(json.loads(result.read_text()), peers), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
