@@ -191,9 +191,7 @@ def _check_tensor(path: Path, name: str, array: Array, stored: _Stored | None) -
     where = f"{path}: tensor {brief(name)}"
     if stored is None:
         packed = name.endswith((".codes", ".scales"))
-        advice = (
-            "quantised weights need quantization_config in config.json" if packed else _MISMATCH
-        )
+        advice = "quantised weights need quantization_config in config.json" if packed else _MISMATCH
         raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", advice)
     shape, dtypes = stored
     if array.shape != shape:

@@ -203,9 +203,7 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
         bench.check_memory(decilm, "bfloat16", "float32", plan, 10_000_000_000)
     with pytest.raises(ValueError, match=r"rows 313\.9 GB\), 20\.0 GB are free: --batch 264 would fit$"):
         bench.check_memory(decilm, "bfloat16", "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
-    with pytest.raises(
-        ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"
-    ):
+    with pytest.raises(ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"):
         bench.check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
     code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
