@@ -21,7 +21,7 @@ from minidecilm.generation import length_limit
 from minidecilm.model import DeciLM
 from minidecilm.packed import Weight
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.random_weights import random_weights, random_weights_bytes
+from minidecilm.random_weights import random_weights
 from minidecilm.scheme import BITS
 from minidecilm.trace import LayerClock
 
@@ -198,11 +198,11 @@ def _what_fits(config: Config, storage: str | None, dtype: str, plan: Plan, avai
 def _memory_needed(config: Config, storage: str | None, dtype: str, plan: Plan) -> tuple[int, int, int]:
     """Bytes of weights, of cache and activations, and of everything else."""
     rows, itemsize = max(plan.batch_sizes), np.dtype(dtype).itemsize
-    cache = costs.kv_cache_bytes(config, rows, plan.length) // 2 * itemsize  # counted in bfloat16
+    cache = costs.kv_cache_bytes(config, rows, plan.length, dtype)
     # Alive at once in prefill: three arrays of the feed-forward's width, and as many of the model's.
     width = max(layer.intermediate_size for layer in config.layers) + config.hidden_size
     activations = 3 * rows * plan.prompt_tokens * width * itemsize
-    weights = random_weights_bytes(config, storage) if storage else 0
+    weights = costs.weight_bytes(config, storage) if storage else 0
     return weights, cache + activations, _RESERVE_BYTES
 
 

@@ -70,10 +70,13 @@ class LayerConfig:
         K, the key and value heads of this layer.
     intermediate_size : int
         F, the width of its feed-forward network.
+    num_attention_heads : int or None
+        H, its query heads; None for the model's ``num_attention_heads``.
     """
 
     num_key_value_heads: int
     intermediate_size: int
+    num_attention_heads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Config:
     Attributes
     ----------
     vocab_size, hidden_size, num_attention_heads, head_dim : int
-        V, E, H and D.
+        V, E, H and D; H is that of every layer which names no other.
     layers : tuple of LayerConfig
         One entry per layer, first to last.
     max_position_embeddings : int
@@ -139,11 +142,15 @@ class Config:
         _check(self.head_dim % 2 == 0, "head_dim", "an even number, since rotary pairs halves", self.head_dim)
         for index, layer in enumerate(self.layers):
             key = f"num_key_value_heads_per_layer[{index}]"
-            _check_integer(key, layer.num_key_value_heads, 1, self.num_attention_heads)
-            if self.num_attention_heads % layer.num_key_value_heads:
+            heads = self.num_attention_heads
+            if layer.num_attention_heads is not None:
+                heads = layer.num_attention_heads
+                _check_integer(f"layers[{index}].num_attention_heads", heads, 1, _MAX_SIZE)
+            _check_integer(key, layer.num_key_value_heads, 1, heads)
+            if heads % layer.num_key_value_heads:
                 raise ConfigError(
                     f"{key} = {layer.num_key_value_heads} does not divide num_attention_heads = "
-                    f"{self.num_attention_heads}: every KV head serves the same number of query heads"
+                    f"{heads}: every KV head serves the same number of query heads"
                 )
             _check_integer("intermediate_size", layer.intermediate_size, 1, _MAX_SIZE)
         _check_real("rms_norm_eps", self.rms_norm_eps, 0.0)
@@ -172,6 +179,12 @@ class Config:
         return tuple(layer.num_key_value_heads for layer in self.layers)
 
     @property
+    def num_attention_heads_per_layer(self) -> tuple[int, ...]:
+        """H of every layer."""
+        heads = (layer.num_attention_heads for layer in self.layers)
+        return tuple(self.num_attention_heads if own is None else own for own in heads)
+
+    @property
     def num_parameters(self) -> int:
         """Exact number of weights, the sum over :meth:`parameter_shapes`."""
         return sum(prod(shape) for shape in self.parameter_shapes().values())
@@ -184,9 +197,9 @@ class Config:
         dict of str to tuple of int
             Linear weights are (out, in): ``y = x @ W.T``.
         """
-        E, D, H = self.hidden_size, self.head_dim, self.num_attention_heads
+        E, D = self.hidden_size, self.head_dim
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, E)}
-        for index, layer in enumerate(self.layers):
+        for index, (layer, H) in enumerate(zip(self.layers, self.num_attention_heads_per_layer, strict=True)):
             K, F = layer.num_key_value_heads, layer.intermediate_size
             shapes |= {
                 f"model.layers.{index}.{name}.weight": shape
@@ -274,13 +287,13 @@ class Config:
         Raises
         ------
         ConfigError
-            If layers differ in ``intermediate_size``, which that form cannot say.
+            If layers differ in ``intermediate_size`` or ``num_attention_heads``, which that form cannot say.
         """
         widths = {layer.intermediate_size for layer in self.layers}
-        if len(widths) > 1:
-            raise ConfigError(
-                f"intermediate_size differs between layers {sorted(widths)}: config.json holds one"
-            )
+        heads = {self.num_attention_heads, *self.num_attention_heads_per_layer}
+        for key, found in (("intermediate_size", widths), ("num_attention_heads", heads)):
+            if len(found) > 1:
+                raise ConfigError(f"{key} differs between layers {sorted(found)}: config.json holds one")
         scaling = None if self.rope_factor is None else {"type": "dynamic", "factor": self.rope_factor}
         eos = list(self.eos_token_ids)
         return {

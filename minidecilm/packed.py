@@ -18,6 +18,7 @@ reaches further.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -58,6 +59,18 @@ def packed_shapes(shape: tuple[int, ...], bits: int, group: int) -> tuple[tuple[
     rows, columns = shape
     panels = -(-rows // PANEL)
     return (panels, -(-columns // 8) * bits // 4, PANEL, 4), (panels, -(-columns // group), PANEL)
+
+
+def packed_nbytes(shape: tuple[int, ...], bits: int, group: int) -> int:
+    """Bytes of ``codes`` and ``scales`` of a matrix.
+
+    Examples
+    --------
+    >>> packed_nbytes((20, 100), bits=8, group=64)
+    3456
+    """
+    codes, scales = packed_shapes(shape, bits, group)
+    return prod(codes) * CODE_DTYPES[bits].itemsize + prod(scales) * BFLOAT16.itemsize
 
 
 @dataclass(frozen=True, eq=False)

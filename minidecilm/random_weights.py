@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from minidecilm import costs
 from minidecilm.config import Config
 from minidecilm.ops import Array
 from minidecilm.packed import BFLOAT16, BITS, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
@@ -44,7 +45,7 @@ def random_weights(
     >>> from minidecilm.config import LayerConfig
     >>> config = Config(32, 8, 2, 4, (LayerConfig(2, 16), LayerConfig(1, 16)), 64)
     >>> weights = random_weights(config, "bfloat16")
-    >>> sum(weight.nbytes for weight in weights.values()) == random_weights_bytes(config, "bfloat16")
+    >>> sum(weight.nbytes for weight in weights.values()) == costs.weight_bytes(config, "bfloat16")
     True
     """
     shapes = config.parameter_shapes()
@@ -56,7 +57,7 @@ def random_weights(
     floats = _Repeated(values.astype(config.torch_dtype if scheme else storage))
     packed = {bits: _RepeatedCodes(generator, count, bits) for bits in BITS} if scheme else {}
     weights: dict[str, Weight] = {}
-    total = random_weights_bytes(config, storage)
+    total = costs.weight_bytes(config, storage)
     with progress_bar(total, f"random {storage} weights", "B", progress, True) as bar:
         for name, shape in shapes.items():
             bits = scheme.bits(name, shape) if scheme else None
@@ -67,21 +68,6 @@ def random_weights(
                 weights[name] = array + array.dtype.type(1) if len(shape) == 1 else array
             bar.update(weights[name].nbytes)
     return weights
-
-
-def random_weights_bytes(config: Config, storage: str) -> int:
-    """Bytes of what :func:`random_weights` makes."""
-    scheme = Scheme(storage) if storage in PACKED else None
-    itemsize = np.dtype(config.torch_dtype if scheme else storage).itemsize
-    total = 0
-    for name, shape in config.parameter_shapes().items():
-        bits = scheme.bits(name, shape) if scheme else None
-        if scheme and bits:
-            codes, scales = packed_shapes(shape, bits, scheme.group)
-            total += prod(codes) + prod(scales) * BFLOAT16.itemsize
-        else:
-            total += prod(shape) * itemsize
-    return total
 
 
 class _Repeated:

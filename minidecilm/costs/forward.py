@@ -7,8 +7,8 @@ together under one percent at DeciLM's sizes.
 
 from math import prod
 
-from minidecilm.config import DTYPE_BYTES, Config
-from minidecilm.costs.memory import kv_cache_bytes
+from minidecilm.config import Config
+from minidecilm.costs.memory import Storage, kv_cache_bytes, stored_tensors
 
 _EMBEDDING = "model.embed_tokens.weight"
 
@@ -48,7 +48,7 @@ def forward_bytes(
     config: Config,
     batch_size: int = 1,
     context: int = 1,
-    weights: str | None = None,
+    weights: Storage = None,
     kv_cache: str = "bfloat16",
 ) -> int:
     """Bytes that a forward pass must read at least: each weight once, and what the cache then holds once.
@@ -60,8 +60,10 @@ def forward_bytes(
         Rows; they share the weights, and each has its own cache.
     context : int
         S, tokens of a row that are cached when the pass has written its own.
-    weights, kv_cache : str
-        Storage dtypes; of the weights by default the one the model was published in.
+    weights : str, Scheme or None
+        As for :func:`minidecilm.costs.stored_tensors`.
+    kv_cache : str
+        Storage dtype of keys and values.
 
     Examples
     --------
@@ -71,7 +73,8 @@ def forward_bytes(
     >>> forward_bytes(preset("decilm-6b"), context=0), forward_bytes(preset("decilm-6b"), context=4096)
     (11171528704, 11276386304)
     """
-    nbytes = streamed_parameters(config) * DTYPE_BYTES[weights or config.torch_dtype]
+    stored = stored_tensors(config, weights)
+    nbytes = sum(stored[name].nbytes for name in streamed_weights(config))
     return nbytes + kv_cache_bytes(config, batch_size, context, kv_cache)
 
 
@@ -85,9 +88,8 @@ def forward_flops(
 ) -> int:
     """Additions and multiplications of the matrix products in one forward pass.
 
-    Every token meets every streamed weight once, 2 operations each. In attention every pair of a query and a
-    key it may see costs 2 D for the score and 2 D for the mix, in each of H heads: how many KV heads a layer
-    has changes what is read, not what is computed.
+    Every token meets every streamed weight once, 2 operations each; :func:`attention_flops` come on top. How
+    many KV heads a layer has changes what attention reads, not what it computes.
 
     Parameters
     ----------
@@ -109,9 +111,26 @@ def forward_flops(
     head = config.vocab_size * config.hidden_size
     skipped_positions = new_tokens - 1 if last_only else 0
     products = streamed_parameters(config) * new_tokens - head * skipped_positions
+    return 2 * batch_size * products + sum(attention_flops(config, batch_size, new_tokens, past_tokens))
+
+
+def attention_flops(
+    config: Config, batch_size: int = 1, new_tokens: int = 1, past_tokens: int = 0
+) -> tuple[int, ...]:
+    """Additions and multiplications of scores and mixes of values, layer by layer.
+
+    Every pair of a query and a key it may see costs 2 D for the score and 2 D for the mix, in each head.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> attention_flops(preset("decilm-6b"), past_tokens=4095)[0]
+    67108864
+    """
     pairs = new_tokens * past_tokens + new_tokens * (new_tokens + 1) // 2
-    attention = 2 * len(config.layers) * config.num_attention_heads * config.head_dim * pairs
-    return 2 * batch_size * (products + attention)
+    return tuple(
+        2 * 2 * batch_size * heads * config.head_dim * pairs for heads in config.num_attention_heads_per_layer
+    )
 
 
 def roofline_seconds(

@@ -1,8 +1,66 @@
 """Parameters, bytes of weights, and bytes of the key-value cache."""
 
+from dataclasses import replace
 from math import prod
+from typing import NamedTuple
 
 from minidecilm.config import DTYPE_BYTES, Config
+from minidecilm.packed import packed_nbytes
+from minidecilm.scheme import BITS, Scheme
+
+FLOAT_BYTES = DTYPE_BYTES | {"float64": 8}  # of a value in memory; no checkpoint stores float64
+
+#: How weights are stored: a float dtype; "int8" or "int4", in groups of 64 columns; a Scheme for any other
+#: group; None for the dtype that the model was published in.
+Storage = str | Scheme | None
+
+
+class StoredTensor(NamedTuple):
+    """Dtype of a tensor's values or codes, and its bytes, those of scales included."""
+
+    dtype: str
+    nbytes: int
+
+
+def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredTensor]:
+    """Dtype and bytes of every tensor of a model, by name.
+
+    In a quantised model embedding and norms stay in the published dtype, and the head takes int8: see
+    :mod:`minidecilm.scheme`.
+
+    Parameters
+    ----------
+    config : Config
+    weights : str, Scheme or None
+        How they are stored: a float dtype; "int8" or "int4", in groups of 64 columns; a Scheme for any other
+        group; None for the dtype that the model was published in.
+
+    Raises
+    ------
+    ValueError
+        If there is no such storage.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> tensors = stored_tensors(preset("decilm-6b"), "int4")
+    >>> tensors["model.layers.0.self_attn.k_proj.weight"]
+    StoredTensor(dtype='int4', nbytes=1114112)
+    >>> tensors["lm_head.weight"].dtype, tensors["model.norm.weight"].dtype
+    ('int8', 'bfloat16')
+    """
+    scheme = Scheme(weights) if isinstance(weights, str) and weights in BITS else weights
+    floats = scheme if isinstance(scheme, str) else config.torch_dtype
+    if floats not in FLOAT_BYTES:
+        raise ValueError(f"weights {weights!r}: choose from {', '.join((*FLOAT_BYTES, *BITS))}")
+    stored = {}
+    for name, shape in config.parameter_shapes().items():
+        bits = scheme.bits(name, shape) if isinstance(scheme, Scheme) else None
+        if isinstance(scheme, Scheme) and bits:
+            stored[name] = StoredTensor(f"int{bits}", packed_nbytes(shape, bits, scheme.group))
+        else:
+            stored[name] = StoredTensor(floats, prod(shape) * FLOAT_BYTES[floats])
+    return stored
 
 
 def parameters_per_layer(config: Config) -> tuple[int, ...]:
@@ -14,23 +72,39 @@ def parameters_per_layer(config: Config) -> tuple[int, ...]:
     >>> parameters_per_layer(preset("decilm-6b"))[0]
     173023232
     """
-    shapes = config.parameter_shapes()
-    return tuple(
-        sum(prod(shape) for name, shape in shapes.items() if name.startswith(f"model.layers.{layer}."))
-        for layer in range(len(config.layers))
-    )
+    return per_layer(config, {name: prod(shape) for name, shape in config.parameter_shapes().items()})
 
 
-def weight_bytes(config: Config, dtype: str | None = None) -> int:
-    """Bytes of all weights in one storage dtype, by default the one the model was published in.
+def per_layer(config: Config, counts: dict[str, int]) -> tuple[int, ...]:
+    """Add up what is counted by tensor name, layer by layer; a tensor outside the layers goes uncounted."""
+    totals = [0] * len(config.layers)
+    for name, count in counts.items():
+        if name.startswith("model.layers."):
+            totals[int(name.split(".")[2])] += count
+    return tuple(totals)
+
+
+def weight_bytes(config: Config, weights: Storage = None) -> int:
+    """Bytes of all weights in one storage, by default the dtype the model was published in.
+
+    Parameters
+    ----------
+    config : Config
+    weights : str, Scheme or None
+        As for :func:`stored_tensors`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such storage.
 
     Examples
     --------
     >>> from minidecilm import preset
-    >>> weight_bytes(preset("decilm-6b"))
-    11434205184
+    >>> weight_bytes(preset("decilm-6b")), weight_bytes(preset("decilm-6b"), "int4")
+    (11434205184, 3295649792)
     """
-    return config.num_parameters * DTYPE_BYTES[dtype or config.torch_dtype]
+    return sum(tensor.nbytes for tensor in stored_tensors(config, weights).values())
 
 
 def kv_cache_bytes_per_layer(
@@ -40,18 +114,30 @@ def kv_cache_bytes_per_layer(
 
     Two (keys, values) x KV heads of the layer x D x bytes per value, for each token.
 
+    Raises
+    ------
+    ValueError
+        If `dtype` is no float dtype of this package.
+
     Examples
     --------
     >>> from minidecilm import preset
     >>> kv_cache_bytes_per_layer(preset("decilm-6b"))[:2]
     (2048, 1024)
     """
-    per_head = batch_size * context * 2 * config.head_dim * DTYPE_BYTES[dtype]
+    if dtype not in FLOAT_BYTES:
+        raise ValueError(f"KV cache {dtype!r}: choose from {', '.join(FLOAT_BYTES)}")
+    per_head = batch_size * context * 2 * config.head_dim * FLOAT_BYTES[dtype]
     return tuple(per_head * heads for heads in config.num_key_value_heads_per_layer)
 
 
 def kv_cache_bytes(config: Config, batch_size: int = 1, context: int = 1, dtype: str = "bfloat16") -> int:
     """Bytes of the keys and values of `context` tokens in `batch_size` rows, all layers together.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` is no float dtype of this package.
 
     Examples
     --------
@@ -60,3 +146,20 @@ def kv_cache_bytes(config: Config, batch_size: int = 1, context: int = 1, dtype:
     (25600, 524288)
     """
     return sum(kv_cache_bytes_per_layer(config, batch_size, context, dtype))
+
+
+def padded_to_uniform(config: Config) -> Config:
+    """Give every layer as many KV heads as the largest has, as engines do whose caches have one shape.
+
+    Copies of a KV head change no result, only what is stored. vLLM ran DeciLM so: pull request 2062,
+    https://github.com/vllm-project/vllm/pull/2062.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> config = preset("decilm-6b")
+    >>> kv_cache_bytes(padded_to_uniform(config)) / kv_cache_bytes(config)
+    2.56
+    """
+    most = max(config.num_key_value_heads_per_layer)
+    return replace(config, layers=tuple(replace(layer, num_key_value_heads=most) for layer in config.layers))

@@ -15,7 +15,7 @@ from minidecilm.bench import Limits, Plan
 from minidecilm.cli import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.packed import PackedWeight
-from minidecilm.random_weights import random_weights, random_weights_bytes
+from minidecilm.random_weights import random_weights
 
 TINY = Config(
     vocab_size=80,
@@ -171,7 +171,7 @@ def test_random_weights_are_fit_to_compute_with(storage):
     for config in (TINY, odd):
         weights = random_weights(config, storage)
         assert {name: weight.shape for name, weight in weights.items()} == config.parameter_shapes()
-        assert sum(weight.nbytes for weight in weights.values()) == random_weights_bytes(config, storage)
+        assert sum(weight.nbytes for weight in weights.values()) == costs.weight_bytes(config, storage)
         for name, weight in weights.items():
             values = weight.astype(np.float64)
             assert np.isfinite(values).all()

@@ -12,7 +12,7 @@ from tests import checks
 def test_bytes_are_what_the_formula_says(dtype, shape):
     model = checks.golden_model(dtype)
     cache = model.new_cache(*shape)
-    expected = costs.kv_cache_bytes(model.config, *shape, dtype="float32") * (2 if dtype == "float64" else 1)
+    expected = costs.kv_cache_bytes(model.config, *shape, dtype=dtype)
     assert cache.nbytes == expected
     assert cache.used_nbytes == 0
     model(np.ones((shape[0], 4), int), cache)

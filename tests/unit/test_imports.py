@@ -15,7 +15,9 @@ ROWS = [
     {"errors", "files", "strict_json", "progress", "machine"},
     {"config"},
     {"presets"},
-    {"ops", "packed", "costs"},
+    {"ops", "packed"},
+    {"scheme"},
+    {"costs"},
     {"rope"},
     {
         "observe",
@@ -26,7 +28,6 @@ ROWS = [
         "checkpoint",
         "checkpoint_writer",
         "quantize",
-        "scheme",
         "random_weights",
         "tokenizer",
         "backends",

@@ -1,0 +1,114 @@
+"""What fits into a memory: rows or tokens of cache beside the weights.
+
+Only weights and cache are counted. What else a run takes (activations, libraries, gaps between allocations)
+depends on the program: give it as `reserved_bytes`.
+"""
+
+from minidecilm.config import Config
+from minidecilm.costs.memory import Storage, kv_cache_bytes, weight_bytes
+
+
+def largest_batch(
+    config: Config,
+    memory_bytes: int,
+    context: int,
+    weights: Storage = None,
+    kv_cache: str = "bfloat16",
+    reserved_bytes: int = 0,
+) -> int:
+    """Most rows of `context` tokens whose cache fits beside the weights.
+
+    Parameters
+    ----------
+    config : Config
+    memory_bytes : int
+    context : int
+        S, tokens of each row.
+    weights : str, Scheme or None
+        As for :func:`minidecilm.costs.stored_tensors`.
+    kv_cache : str
+        Storage dtype of keys and values.
+    reserved_bytes : int
+        To be left free.
+
+    Returns
+    -------
+    int
+        0 if not even one row fits.
+
+    Raises
+    ------
+    ValueError
+        If `context` is less than 1, or there is no such storage.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> [largest_batch(preset(name), 24 * 10**9, 4096) for name in ("decilm-6b", "llama-2-7b")]
+    [119, 4]
+    """
+    return rows_that_fit(
+        config, memory_bytes - weight_bytes(config, weights) - reserved_bytes, context, kv_cache
+    )
+
+
+def rows_that_fit(config: Config, free_bytes: int, context: int, kv_cache: str = "bfloat16") -> int:
+    """Most rows of `context` tokens whose cache fits into what the weights leave free.
+
+    Raises
+    ------
+    ValueError
+        If `context` is less than 1, or there is no such storage.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> rows_that_fit(preset("decilm-6b"), 10 * 25_600 * 4096, context=4096)
+    10
+    """
+    _check_positive("context", context)
+    return max(0, free_bytes // kv_cache_bytes(config, 1, context, kv_cache))
+
+
+def largest_context(
+    config: Config,
+    memory_bytes: int,
+    batch_size: int = 1,
+    weights: Storage = None,
+    kv_cache: str = "bfloat16",
+    reserved_bytes: int = 0,
+) -> int:
+    """Most tokens in each of `batch_size` rows whose cache fits beside the weights.
+
+    What memory allows; whether the model is any good at that length is another question.
+
+    Parameters
+    ----------
+    config, memory_bytes, weights, kv_cache, reserved_bytes
+        As for :func:`largest_batch`.
+    batch_size : int
+
+    Returns
+    -------
+    int
+        0 if not even one token fits.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is less than 1, or there is no such storage.
+
+    Examples
+    --------
+    >>> from minidecilm import preset
+    >>> [largest_context(preset(name), 24 * 10**9, 8) for name in ("decilm-6b", "llama-2-7b")]
+    [61356, 2508]
+    """
+    _check_positive("batch_size", batch_size)
+    free = memory_bytes - weight_bytes(config, weights) - reserved_bytes
+    return max(0, free // kv_cache_bytes(config, batch_size, 1, kv_cache))
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, found {value}")
