@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm import backends, bench, bench_report, costs, diverge, rope
-from minidecilm.api import DEMO_FOLDER, PROMPT_TEMPLATES, WEIGHTS, find_folder, load
+from minidecilm import backends, bench, bench_report, diverge, info, rope
+from minidecilm.api import PROMPT_TEMPLATES, WEIGHTS, find_folder, load
 from minidecilm.cache import KV_CACHES
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
@@ -114,12 +114,22 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--trace", type=Path, metavar="FILE", help="write what every step did as JSON")
 
-    info = _add_command(
-        commands, "info", "sizes, per-layer heads, bytes and dtypes of a model", "minidecilm info decilm-6b"
+    describe = _add_command(
+        commands,
+        "info",
+        "sizes, per-layer heads, bytes and dtypes of a model",
+        "minidecilm info decilm-6b --compare llama-2-7b",
     )
-    info.set_defaults(run=_info)
-    info.add_argument("model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder (./NAME)")
-    info.add_argument("--json", action="store_true", help="print JSON")
+    describe.set_defaults(run=_info)
+    describe.add_argument(
+        "model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder (./NAME)"
+    )
+    describe.add_argument(
+        "--compare", metavar="OTHER", help="set it beside another: weights, caches, largest batch, arithmetic"
+    )
+    describe.add_argument(
+        "--json", action="store_true", help='print JSON; with --compare also "compared_with" and "comparison"'
+    )
 
     quantize = _add_command(
         commands,
@@ -258,87 +268,17 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    facts = _facts(options.model)
-    if options.json:
-        print(json.dumps(facts, indent=2))
+    model = info.find_model(options.model)
+    facts = info.facts(model)
+    if options.compare is None:
+        print(json.dumps(facts, indent=2) if options.json else info.table(facts))
         return 0
-    rotary, dtypes = facts["rope"], facts["dtypes"]
-    group = f", a scale per {facts['group']} columns" if facts["group"] else ""
-    scaling = f"dynamic NTK x{rotary['factor']:g} beyond it" if rotary["factor"] else "no scaling"
-    print(
-        f"{facts['model']}\n"
-        f"  parameters        {facts['parameters']:,}\n"
-        f"  weights           {facts['weight_bytes']:,} bytes, {facts['bits_per_weight']:.2f} bits each, "
-        f"storage {'/'.join(dtypes['storage'])}{group}\n"
-        f"  computed in       {dtypes['compute']}, accumulated in {dtypes['accumulate']}\n"
-        f"  KV cache          {facts['kv_cache_bytes_per_token']:,} bytes per token in bfloat16\n"
-        f"  context           {facts['max_position_embeddings']:,} tokens, {scaling}\n"
-        f"  rotary base       {rotary['theta']:g}, head_dim {facts['head_dim']}\n"
-        f"  hidden, vocabulary {facts['hidden_size']:,}, {facts['vocab_size']:,}\n"
-        f"\n  layer  KV heads  queries per KV head  feed-forward   parameters  KV bytes per token"
-    )
-    for row in facts["layers"]:
-        print(
-            f"  {row['layer']:5d}  {row['kv_heads']:8d}  {row['queries_per_kv_head']:19d}  "
-            f"{row['intermediate_size']:12,}  {row['parameters']:11,}  {row['kv_cache_bytes_per_token']:18,}"
-        )
-    return 0
-
-
-def _facts(model: str) -> dict[str, Any]:
-    """Everything `info` prints, of a preset, a config.json, or a checkpoint folder."""
-    storage: list[str]
-    group = None
-    if model.lower() in PRESET_NAMES:
-        config = preset(model)
-        nbytes, storage = costs.weight_bytes(config), [config.torch_dtype]
-    elif Path(model).is_file():
-        config = Config.from_file(model)
-        nbytes, storage = costs.weight_bytes(config), [config.torch_dtype]
-    elif model != "demo" and not Path(model).exists():
-        raise ValueError(
-            f"no preset, config.json or folder {model!r}; the presets are {', '.join(PRESET_NAMES)}"
-        )
+    compared = info.comparison(model, info.find_model(options.compare))
+    if options.json:
+        print(json.dumps({**facts, "compared_with": options.compare, "comparison": compared}, indent=2))
     else:
-        checkpoint = open_checkpoint(DEMO_FOLDER if model == "demo" else model)
-        config, nbytes, storage = checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes)
-        group = checkpoint.scheme.group if checkpoint.scheme else None
-    columns = zip(
-        config.layers, costs.parameters_per_layer(config), costs.kv_cache_bytes_per_layer(config), strict=True
-    )
-    layers = [
-        {
-            "layer": index,
-            "kv_heads": layer.num_key_value_heads,
-            "queries_per_kv_head": config.num_attention_heads // layer.num_key_value_heads,
-            "intermediate_size": layer.intermediate_size,
-            "parameters": parameters,
-            "kv_cache_bytes_per_token": kv_bytes,
-        }
-        for index, (layer, parameters, kv_bytes) in enumerate(columns)
-    ]
-    return {
-        "model": model,
-        "parameters": config.num_parameters,
-        "weight_bytes": nbytes,
-        "bits_per_weight": 8 * nbytes / config.num_parameters,
-        "group": group,
-        "kv_heads_per_layer": list(config.num_key_value_heads_per_layer),
-        "kv_cache_bytes_per_token": costs.kv_cache_bytes(config),
-        "max_position_embeddings": config.max_position_embeddings,
-        "rope": {
-            "type": "dynamic" if config.rope_factor else "default",
-            "theta": config.rope_theta,
-            "factor": config.rope_factor,
-        },
-        "dtypes": {"storage": storage, "compute": "float32", "accumulate": "float32"},
-        "hidden_size": config.hidden_size,
-        "vocab_size": config.vocab_size,
-        "num_attention_heads": config.num_attention_heads,
-        "head_dim": config.head_dim,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "layers": layers,
-    }
+        print(info.comparison_table(compared, options.model, options.compare))
+    return 0
 
 
 def _quantize(options: argparse.Namespace) -> int:

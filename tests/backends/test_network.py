@@ -13,6 +13,7 @@ import pytest
 
 import minidecilm
 from minidecilm.backends import AUTO_PARAMETERS, create_backend, numba_backend
+from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from tests import checks
 from tests.backends import kernels
@@ -49,6 +50,22 @@ def test_rotary_policies(policy, backend, data):
     model = golden_model(backend, rope_policy=policy)
     checks.assert_close(model(ids), expected, model)
     checks.assert_close(checks.feed(model, ids, [ids.shape[1] - 3, 1, 2]), expected, model)
+
+
+def test_layers_that_differ_in_query_heads(backend):
+    """Groups of 3, 1 and 4 queries per KV head; against NumPy in float64."""
+    layers = (LayerConfig(2, 96), LayerConfig(3, 80, 3), LayerConfig(1, 64, 4))
+    config = Config(40, 64, 6, 16, layers, max_position_embeddings=32)
+    generator = np.random.default_rng(0)
+    weights = {
+        name: generator.normal(0, 0.1, shape).astype(np.float32)
+        for name, shape in config.parameter_shapes().items()
+    }
+    ids = generator.integers(40, size=(2, 24))
+    expected = DeciLM(config, weights, kernels.make("numpy"), "float64")(ids)
+    model = DeciLM(config, weights, backend)
+    checks.assert_close(model(ids), expected, model)
+    checks.assert_close(checks.feed(model, ids, [20, 1, 1, 2]), expected, model)
 
 
 # The largest share of the logits' root mean square that their error may have: what rounding activations to

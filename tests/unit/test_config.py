@@ -172,6 +172,66 @@ def test_widths_that_differ_cannot_be_written() -> None:
         mixed.to_dict()
 
 
+def test_query_heads_that_differ_cannot_be_written() -> None:
+    config = preset("decilm-6b")
+    mixed = replace(config, layers=(LayerConfig(4, 11008, 16), *config.layers[1:]))
+    with pytest.raises(ConfigError, match=r"num_attention_heads differs between layers \[16, 32\]"):
+        mixed.to_dict()
+    same = replace(config, layers=tuple(replace(layer, num_attention_heads=16) for layer in config.layers))
+    with pytest.raises(ConfigError, match=r"num_attention_heads differs between layers \[16, 32\]"):
+        same.to_dict()
+    said_twice = replace(config, layers=(LayerConfig(4, 11008, 32), *config.layers[1:]))
+    assert said_twice.to_dict() == config.to_dict()
+
+
+def test_shapes_follow_the_query_heads_of_their_layer() -> None:
+    config = preset("decilm-6b")
+    mixed = replace(config, layers=(LayerConfig(4, 11008, 16), LayerConfig(2, 5632)))
+    assert mixed.num_attention_heads_per_layer == (16, 32)
+    shapes = mixed.parameter_shapes()
+    rows = [shapes[f"model.layers.{layer}.self_attn.q_proj.weight"] for layer in (0, 1)]
+    columns = [shapes[f"model.layers.{layer}.self_attn.o_proj.weight"] for layer in (0, 1)]
+    assert (rows, columns) == ([(2048, 4096), (4096, 4096)], [(4096, 2048), (4096, 4096)])
+    assert shapes["model.layers.0.self_attn.k_proj.weight"] == (512, 4096)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (LayerConfig(4, 11008, 0), r"layers\[1\].num_attention_heads: expected an integer from 1"),
+        (LayerConfig(4, 11008, 16.0), r"layers\[1\].num_attention_heads: .* found 16.0"),  # type: ignore[arg-type]
+        (LayerConfig(4, 11008, 18), r"per_layer\[1\] = 4 does not divide num_attention_heads = 18"),
+        (LayerConfig(8, 11008, 4), r"per_layer\[1\]: expected an integer from 1 to 4, found 8"),
+    ],
+)
+def test_impossible_query_heads_of_a_layer(layer: LayerConfig, message: str) -> None:
+    config = preset("decilm-6b")
+    with pytest.raises(ConfigError, match=message):
+        replace(config, layers=(config.layers[0], layer))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_key_value_heads_per_layer": None}, "num_key_value_heads_per_layer is missing"),
+        ({"num_key_value_heads_per_layer": [7] * 32}, r"per_layer\[0\] = 7 does not divide .* = 32"),
+        ({"num_key_value_heads_per_layer": [0] * 32}, r"per_layer\[0\]: expected an integer from 1"),
+        ({"num_key_value_heads_per_layer": None, "num_key_value_heads": 7}, "= 7 does not divide .* = 32"),
+    ],
+)
+def test_wrong_kv_heads_pass_no_entry(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    values = ORIGINAL | changes
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(values)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=rf"config\.json: .*{message}"):
+        Config.from_file(path)
+    kv_heads = values["num_key_value_heads_per_layer"] or [values.get("num_key_value_heads", 0)]
+    with pytest.raises(ConfigError, match=r"num_key_value_heads_per_layer\[0\]"):
+        replace(preset("decilm-6b"), layers=tuple(LayerConfig(k, 11008) for k in kv_heads))
+
+
 def test_a_config_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         preset("decilm-6b").vocab_size = 7  # type: ignore[misc]

@@ -34,7 +34,7 @@ ROWS = [
     },
     {"model"},
     {"generation"},
-    {"api", "bench", "bench_report", "diverge"},
+    {"api", "bench", "bench_report", "diverge", "info"},
     {"__init__"},
     {"cli"},
     {"__main__"},

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,49 @@ def test_head_dim_may_differ_from_hidden_over_heads():
 def test_layers_may_differ_in_width():
     config = tiny_config(layers=(LayerConfig(6, 20), LayerConfig(1, 12)))
     assert DeciLM(config, random_weights(config), NUMPY, "float64")([[1, 2]]).shape == (1, 2, 40)
+
+
+def deafened(config, weights, seed=1):
+    """The same network with as many heads in every layer: those added are computed, and not listened to."""
+    E, D, rng = config.hidden_size, config.head_dim, np.random.default_rng(seed)
+    groups = {h // k for h, k in zip(config.num_attention_heads_per_layer, KV_HEADS, strict=True)}
+    assert len(groups) == 1, "query heads keep their KV head only where all groups have one size"
+    most_heads, most_kv = max(config.num_attention_heads_per_layer), max(KV_HEADS)
+    layers = tuple(LayerConfig(most_kv, layer.intermediate_size) for layer in config.layers)
+    wide = replace(config, num_attention_heads=most_heads, layers=layers)
+    padded = dict(weights)
+    for index in range(len(layers)):
+        for name, heads in (("q_proj", most_heads), ("k_proj", most_kv), ("v_proj", most_kv)):
+            key = f"model.layers.{index}.self_attn.{name}.weight"
+            more = rng.normal(0, 0.1, (heads * D - len(weights[key]), E))
+            padded[key] = np.concatenate([weights[key], more])
+        key = f"model.layers.{index}.self_attn.o_proj.weight"
+        deaf = np.zeros((E, most_heads * D - weights[key].shape[1]))
+        padded[key] = np.concatenate([weights[key], deaf], axis=1)
+    return wide, padded
+
+
+KV_HEADS = (3, 2, 1)
+QUERY_HEADS = (6, 4, 2)
+
+
+@pytest.mark.parametrize("rope", ["reference", "fixed", "exact"])
+def test_layers_may_differ_in_query_heads(rope):
+    """Beyond M tokens too, fed whole and token by token."""
+    layers = tuple(LayerConfig(k, 12 + 4 * k, h) for k, h in zip(KV_HEADS, QUERY_HEADS, strict=True))
+    config = tiny_config(layers=layers)
+    weights = random_weights(config)
+    wide, padded = deafened(config, weights)
+    ids = np.random.default_rng(2).integers(40, size=(2, 20))
+    model, other = (DeciLM(*pair, NUMPY, "float64", rope) for pair in ((config, weights), (wide, padded)))
+    np.testing.assert_allclose(model(ids), other(ids), rtol=0, atol=1e-12)
+    for chunks in ([1] * 20, [13, 1, 6]):
+        fed = [checks.feed(each, ids, chunks) for each in (model, other)]
+        np.testing.assert_allclose(*fed, rtol=0, atol=1e-12)
+    seen = Recorder(["q", "attention_weights"])
+    model(ids, observer=seen)
+    assert [seen.values[layer, "q"].shape[1] for layer in range(3)] == [6, 4, 2]
+    assert seen.values[2, "attention_weights"].shape == (2, 2, 20, 20)
 
 
 def test_unknown_dtype_and_policy_are_refused(model):
