@@ -58,7 +58,7 @@ def test_rates_are_tokens_over_seconds():
 
 
 def test_batch_at_which_an_a10_is_busy():
-    """A bfloat16 weight takes 2 bytes and 2 operations a row: up to 125e12 / 600e9 = 208.3 reading is slower."""
+    """A bfloat16 weight takes 2 bytes and 2 operations a row: reading is slower up to 125e12 / 600e9 rows."""
     config, a10 = preset("decilm-6b"), costs.device("a10")
 
     def limits(rows):
