@@ -18,8 +18,9 @@ holds records whose every number names one of them::
     }
 
 A source has a title and the date of the measurement, or on which the page was read; where there is one, the
-``url`` of that page, and as ``quotes`` the url of the maker's document whose figures the page gives. Rates of
-arithmetic are those of dense matrices, an addition and a multiplication counted as two.
+``url`` of that page, and as ``quotes`` the url of the maker's document whose figures the page gives. In
+makers' figures a GB is taken as 10^9 bytes, and arithmetic is that of dense matrices, a multiplication and an
+addition being two operations.
 """
 
 import datetime

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from minidecilm import costs
+from minidecilm.costs import devices
 from minidecilm.errors import CheckpointError, ConfigError
 
 DESKTOP = {
@@ -75,6 +76,11 @@ def test_a_file_of_ones_own(write):
     assert (desktop.memory_bytes, desktop.bytes_per_second) == (32_000_000_000, 50e9)
     assert desktop.flops_per_second == {"float32": 600e9}
     assert desktop.sources["flops_per_second.float32"] == costs.Source("minidecilm bench", "2026-11-24")
+
+
+def test_the_example_of_the_documentation_is_read(write):
+    example = devices.__doc__[devices.__doc__.index("    {") : devices.__doc__.rindex("}") + 1]
+    assert costs.device("desktop", write(example)).memory_bytes == 32_000_000_000
 
 
 def test_unknown_names_are_refused_with_the_choice(write):

@@ -110,12 +110,15 @@ def test_layers_may_differ_in_width():
     assert DeciLM(config, random_weights(config), NUMPY, "float64")([[1, 2]]).shape == (1, 2, 40)
 
 
-def deafened(config, weights, seed=1):
-    """The same network with as many heads in every layer: those added are computed, and not listened to."""
-    E, D, rng = config.hidden_size, config.head_dim, np.random.default_rng(seed)
-    groups = {h // k for h, k in zip(config.num_attention_heads_per_layer, KV_HEADS, strict=True)}
-    assert len(groups) == 1, "query heads keep their KV head only where all groups have one size"
-    most_heads, most_kv = max(config.num_attention_heads_per_layer), max(KV_HEADS)
+def deafened(config, weights):
+    """The same network with as many heads in every layer: those added are computed, and not listened to.
+
+    Query heads keep their KV head only where all groups have one size.
+    """
+    E, D, rng = config.hidden_size, config.head_dim, np.random.default_rng(1)
+    heads_of_layers = config.num_attention_heads_per_layer, config.num_key_value_heads_per_layer
+    assert len({heads // kv_heads for heads, kv_heads in zip(*heads_of_layers, strict=True)}) == 1
+    most_heads, most_kv = map(max, heads_of_layers)
     layers = tuple(LayerConfig(most_kv, layer.intermediate_size) for layer in config.layers)
     wide = replace(config, num_attention_heads=most_heads, layers=layers)
     padded = dict(weights)
@@ -130,15 +133,10 @@ def deafened(config, weights, seed=1):
     return wide, padded
 
 
-KV_HEADS = (3, 2, 1)
-QUERY_HEADS = (6, 4, 2)
-
-
 @pytest.mark.parametrize("rope", ["reference", "fixed", "exact"])
 def test_layers_may_differ_in_query_heads(rope):
     """Beyond M tokens too, fed whole and token by token."""
-    layers = tuple(LayerConfig(k, 12 + 4 * k, h) for k, h in zip(KV_HEADS, QUERY_HEADS, strict=True))
-    config = tiny_config(layers=layers)
+    config = tiny_config(layers=(LayerConfig(3, 24, 6), LayerConfig(2, 20, 4), LayerConfig(1, 16, 2)))
     weights = random_weights(config)
     wide, padded = deafened(config, weights)
     ids = np.random.default_rng(2).integers(40, size=(2, 20))
