@@ -309,7 +309,7 @@ RULES = {
     "detail": (
         "[{He} liked to {hobby}.|{He} loved to {hobby}.|Every day, {he} liked to {hobby}.|"
         "More than anything, {he} loved to {hobby}.|{His} {mom} loved {him} very much.|"
-        "{H} dreamed that one day {he} would {wishes}.|{His} favorite food was {treat}.]"
+        "{H} dreamed that one day {he} would {wishes}.|{His} favorite food was {fruit}.]"
     ),
     "day": (
         "[One|One|One|One [sunny|warm|bright|fine|windy|quiet|lovely|cool|gray|clear]] [day|day|morning|"
