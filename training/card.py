@@ -129,15 +129,24 @@ def _rows(metrics: dict[str, Any]) -> str:
 
 
 def _extended(run: dict[str, Any]) -> str:
-    """Say that a run which had come to its end went on, with rates as if it had been planned longer."""
-    planned = [start["minutes"] for start in run["starts"]]
-    if len(set(planned)) < 2:
+    """Say where a run that was started again got another plan or other stories than before."""
+    before, parts = run["starts"][0], []
+    for start in run["starts"][1:]:
+        edited = start["stories"] != before["stories"]
+        if edited or _plan(start) != _plan(before):
+            note = ", with stories that had been edited" if edited else ""
+            parts.append(f"from step {start['step']:,} to {_plan(start)}{note}")
+        before = start
+    if not parts:
         return ""
-    steps = " and ".join(f"{start['step']:,}" for start in run["starts"][1:])
     return (
-        f"The run was planned for {planned[0]:g} minutes and went on from step {steps} for {planned[-1]:g} "
-        "in all, the rates rising again to where the longer plan has them. "
+        f"The run was planned for {_plan(run['starts'][0])} and went on {' and '.join(parts)}, the rates "
+        "rising again to where the longer plan has them. "
     )
+
+
+def _plan(start: dict[str, Any]) -> str:
+    return f"{start['steps']:,} steps" if start["steps"] else f"{start['minutes']:g} minutes in all"
 
 
 def write_card(metrics: dict[str, Any], out: Path) -> None:

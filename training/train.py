@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from training.model import DeciLM, Shape
 from training.muon import Muon
-from training.stories import HELD_OUT_START, stories
+from training.stories import HELD_OUT_START, stories, writer_digest
 
 BOS, EOS = 1, 2
 PADDING = -1
@@ -59,13 +59,17 @@ class Options:
 
 @dataclass
 class Progress:
-    """Where a run stands; ``starts`` has the step and the planned minutes of every time it was started."""
+    """Where a run stands.
+
+    ``starts`` tells of every time it was started: the step, the plan (``steps`` if not 0, else ``minutes``),
+    and a digest of the story writer.
+    """
 
     step: int = 0
     next_story: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    starts: list[dict[str, float]] = field(default_factory=list)
+    starts: list[dict[str, int | float | str]] = field(default_factory=list)
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -200,7 +204,14 @@ def train(work: Path, options: Options) -> DeciLM:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         progress = Progress(**saved["progress"])
-    progress.starts.append({"step": progress.step, "minutes": options.minutes})
+    progress.starts.append(
+        {
+            "step": progress.step,
+            "minutes": options.minutes,
+            "steps": options.steps,
+            "stories": writer_digest(),
+        }
+    )
 
     def save() -> None:
         state = {

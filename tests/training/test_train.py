@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="only training needs PyTorch")
 
 import sentencepiece  # noqa: E402
 
+from training.card import _extended  # noqa: E402
 from training.model import DeciLM, Shape  # noqa: E402
 from training.muon import Muon, orthogonalize  # noqa: E402
 from training.train import (  # noqa: E402
@@ -74,3 +75,11 @@ def test_rates_end_at_zero_when_the_time_is_up():
     assert shares == pytest.approx([1, 1, 0.5, 0, 0])
     assert rate_share(options, Progress(step=4)) == pytest.approx(0.5)
     assert share_done(Options(steps=10), Progress(step=5)) == pytest.approx(0.5)
+
+
+def test_the_card_tells_of_another_plan_and_of_other_stories():
+    first = {"step": 0, "minutes": 80.0, "steps": 0, "stories": "a"}
+    assert _extended({"starts": [first, {**first, "step": 500}]}) == ""
+    later = {**first, "step": 900, "steps": 1200, "stories": "b"}
+    text = _extended({"starts": [first, {**first, "step": 500}, later]})
+    assert "planned for 80 minutes in all and went on from step 900 to 1,200 steps, with stories" in text
