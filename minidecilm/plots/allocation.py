@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from minidecilm.plots.style import BLUE, GREY, ORANGE, VERMILLION, ink
+from minidecilm.plots.style import BLUE, GREY, VERMILLION, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEADS_LEFT_COLORS = (BLUE, ORANGE, GREY)
+_HEADS_LEFT_COLORS = (GREY, "#B58900", "#7B3294")
 
 
 def sensitivity(ax: "Axes", extra_losses: Sequence[Mapping[int, float]]) -> "Axes":
@@ -30,7 +30,7 @@ def sensitivity(ax: "Axes", extra_losses: Sequence[Mapping[int, float]]) -> "Axe
     >>> with plots.style():
     ...     figure, ax = plots.new_figure()
     ...     ax = plots.sensitivity(ax, [{1: 0.5, 2: 0.1}, {1: 0.2}])
-    >>> [bar.get_height() for bar in ax.patches]
+    >>> [float(bar.get_height()) for bar in ax.patches]
     [0.5, 0.2, 0.1]
     """
     lefts = sorted({heads for losses in extra_losses for heads, loss in losses.items() if loss})

@@ -22,10 +22,10 @@ def attention_grid(num_heads: int, kv_heads: int) -> tuple[int, int]:
     Examples
     --------
     >>> attention_grid(8, 2), attention_grid(32, 1)
-    ((2, 4), (4, 8))
+    ((2, 4), (8, 4))
     """
     group = num_heads // kv_heads
-    columns = min(group, 8)
+    columns = min(group, 4)
     return kv_heads * -(-group // columns), columns
 
 
@@ -65,6 +65,7 @@ def attention_maps(axes: Array, weights: Array, kv_heads: int) -> Array:
         visible = np.ma.masked_where(later, weights[head])
         image = ax.imshow(visible, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
         image.set_label("attention weight")
+        ax.set_label(f"head {head}, KV head {kv_head}")
         ax.set_title(f"head {head}", weight="normal", size=11, pad=3)
         ax.set_xlabel("key (token)")
         ax.set_ylabel(f"KV head {kv_head}\nquery (token)")
@@ -94,15 +95,11 @@ def by_head(ax: "Axes", values: Sequence[Array], kv_heads: Sequence[int]) -> "Ax
     for layer, (value, K) in enumerate(zip(values, kv_heads, strict=True)):
         groups = np.asarray(value).reshape(K, -1)  # (K, G)
         places = layer + np.linspace(-0.32, 0.32, groups.size).reshape(groups.shape)
-        for kv_head in range(K):
-            ax.plot(
-                places[kv_head],
-                groups[kv_head],
-                "o",
-                markersize=4.5,
-                color=_KV_HEAD_COLORS[kv_head % len(_KV_HEAD_COLORS)],
-                label=f"layer {layer}, KV head {kv_head}",
-            )
+        for head, (place, height) in enumerate(zip(places.flat, groups.flat, strict=True)):
+            kv_head = head // groups.shape[1]
+            color = _KV_HEAD_COLORS[kv_head % len(_KV_HEAD_COLORS)]
+            label = f"layer {layer}, head {head}, KV head {kv_head}"
+            ax.plot([place], [height], "o", markersize=4.5, color=color, label=label)
     ax.set_xticks(range(0, len(values), -(-len(values) // 10)))
     ax.set_ylim(bottom=0)
     ax.set_xlabel("layer; its heads side by side, a colour per KV head")
@@ -151,7 +148,10 @@ def by_position(ax: "Axes", positions: Array, values: Mapping[str, Array], conte
     """
     for name, value in values.items():
         ax.plot(positions, value, color=_POLICY_COLORS[name], label=name)
-    ax.set_yscale("log")
+    if max(map(np.max, values.values())) < 1e4 * min(map(np.min, values.values())):
+        plain(ax, "y")
+    else:
+        ax.set_yscale("log")
     ax.axvline(context, color=GREY, linestyle="--", linewidth=1.2)
     ax.set_xlabel(f"position (tokens)\ndashed: {context:,}, the context of training")
     label_ends(ax)

@@ -64,7 +64,8 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
 def save_numbers(figure: "Figure", path: str | Path) -> None:
     """Write the numbers that a figure shows as CSV, one row per point, bar or cell.
 
-    The columns are the title of the panel, the name of the series, then what the axes say, units included.
+    The columns are the panel (the label of the axes, or else their title), the name of the series, then what
+    the axes say, units included: the line of their labels that is nearest to them.
 
     Raises
     ------
@@ -73,15 +74,19 @@ def save_numbers(figure: "Figure", path: str | Path) -> None:
     """
     panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
     cells = any(ax.images for ax in panels)
-    header = ["panel", "series", _joined(ax.get_xlabel() for ax in panels)]
-    header.append(_joined(ax.get_ylabel() for ax in panels))
+    header = [
+        "panel",
+        "series",
+        _joined(ax.get_xlabel().partition("\n")[0] for ax in panels),
+        _joined(ax.get_ylabel().rpartition("\n")[2] for ax in panels),
+    ]
     if cells:
         header.append(_joined(image.get_label() for ax in panels for image in ax.images))
     with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for ax in panels:
-            title = " ".join(ax.get_title("left").split())
+            title = ax.get_label() or " ".join(ax.get_title("left").split())
             writer.writerows([title, series, *map(_short, values)] for series, *values in _points(ax))
 
 

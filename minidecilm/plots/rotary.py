@@ -81,7 +81,15 @@ def wavelengths(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
         ax.plot(wavelength, color=_shade(index, len(lengths)), label=f"text of {length:,}")
     M = config.max_position_embeddings
     ax.axhline(M, color=GREY, linestyle="--", linewidth=1.2)
-    ax.annotate(f"{M:,} tokens of training", (0, M), (2, 4), textcoords="offset points", fontsize=10)
+    ax.annotate(
+        f"{M:,} tokens of training",
+        (config.head_dim // 2 - 1, M),
+        (0, -5),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=10,
+    )
     exponents = range(1, int(np.log10(turns.max())) + 1)
     logarithmic(ax, "y", [10**k for k in exponents])
     ax.set_title("Tokens in which each pair turns once")
@@ -111,7 +119,9 @@ def rotary_angles(axes: Array, config: Config, lengths: Sequence[int]) -> Array:
         for ax, length in zip(row, lengths, strict=True):
             base = float(rope.dynamic_ntk_base(length, config)) if scaled else config.rope_theta
             image = _angles(ax, config, length, base)
-            ax.set_ylabel(f"{'dynamic NTK' if scaled else 'no scaling'}\nrotary pair")
+            scaling = "dynamic NTK" if scaled else "no scaling"
+            ax.set_label(f"{scaling}, {length:,} tokens")
+            ax.set_ylabel(f"{scaling}\nrotary pair")
             ax.label_outer()
     root_figure(image).colorbar(image, ax=axes, label=image.get_label(), format="%g")
     return axes

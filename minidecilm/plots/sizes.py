@@ -73,21 +73,22 @@ def parameters(ax: "Axes", configs: Mapping[str, Config]) -> "Axes":
     """
     names = list(configs)
     parts = [costs.parameters_by_part(config) for config in configs.values()]
-    total = [sum(part.values()) for part in parts]
-    left = [0.0] * len(names)
+    total = np.array([sum(part.values()) for part in parts])
+    scale, unit = (1e9, "billions") if total.max() >= 1e8 else (1e6, "millions")
+    left = np.zeros(len(names))
     for part, color in zip(parts[0], _PART_COLORS, strict=True):
-        widths = [counts[part] / 1e9 for counts in parts]
+        widths = np.array([counts[part] for counts in parts]) / scale
         ax.barh(range(len(names)), widths, 0.62, left=left, color=color, label=part)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    for row, count in enumerate(total):
-        ax.annotate(f"{count / 1e9:.2f}", (count / 1e9, row), (4, 0), textcoords="offset points", va="center")
+        left += widths
+    for row, count in enumerate(total / scale):
+        ax.annotate(f"{count:.3g}", (count, row), (4, 0), textcoords="offset points", va="center")
     ax.invert_yaxis()
     categories(ax.yaxis, names)
     ax.grid(axis="y", visible=False)
-    ax.set_xlim(0, 1.1 * max(total) / 1e9)
+    ax.set_xlim(0, 1.12 * total.max() / scale)
     ax.set_title("Parameters by part")
-    ax.set_xlabel("parameters (billions)")
-    seen = [bars for bars in ax.containers if max(bar.get_width() for bar in bars) > 0.005 * max(total) / 1e9]
+    ax.set_xlabel(f"parameters ({unit})")
+    seen = [bars for bars in ax.containers if max(bar.get_width() for bar in bars) > 0.005 * left.max()]
     ax.legend(handles=seen, loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=3, handlelength=1.2)
     return ax
 
@@ -129,15 +130,8 @@ def kv_cache_by_context(
     """
     for index, (name, config) in enumerate(configs.items()):
         nbytes = [costs.kv_cache_bytes(config, batch_size, context, dtype) for context in contexts]
-        trained = [at for at, context in enumerate(contexts) if context == config.max_position_embeddings]
-        ax.plot(
-            contexts,
-            nbytes,
-            color=color_of(name, index),
-            label=name,
-            marker="o",
-            markevery=trained or [False],
-        )
+        trained = [context == config.max_position_embeddings for context in contexts]
+        ax.plot(contexts, nbytes, color=color_of(name, index), label=name, marker="o", markevery=trained)
     ax.annotate("● length trained with", (0.03, 0.94), xycoords="axes fraction", fontsize=10)
     ax.set_title("KV cache against context")
     ax.set_xlabel("context (tokens)")
@@ -215,12 +209,13 @@ def largest_batch(
     ...     figure, ax = plots.new_figure()
     ...     ax = plots.largest_batch(ax, {"DeciLM-6b": preset("decilm-6b")}, {"24 GB": 24 * 10**9})
     >>> ax.lines[0].get_xdata().tolist()
-    [119.0]
+    [119]
     """
     from matplotlib.lines import Line2D
 
     names, most = list(configs), 1
     markers = dict(zip(memories, "osDv^<>p*h", strict=False))
+    sides = {title: "right" if title == next(iter(memories)) else "left" for title in memories}
     for row, name in enumerate(names):
         color = color_of(name, row)
         for title, nbytes in memories.items():
@@ -233,7 +228,7 @@ def largest_batch(
                 (max(rows, 1), row),
                 (0, 8),
                 textcoords="offset points",
-                ha="center",
+                ha=sides[title],
                 fontsize=10,
                 color=ink(color),
             )

@@ -188,7 +188,7 @@ def roofline(
         for text, x, y in zip(names, flops / nbytes, flops / seconds / 1e12, strict=True):
             left = index % 2 == 0
             ax.annotate(
-                text,
+                text if index == 0 or text != "prompt" else "",
                 (x, y),
                 (-6, 5) if left else (7, -6),
                 textcoords="offset points",
