@@ -4,6 +4,7 @@ python -m analysis.make_all
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import (
@@ -39,12 +40,12 @@ SCRIPTS = (
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw every figure of the analysis.")
     parser.add_argument(
         "--out", type=Path, default=FIGURES, metavar="FOLDER", help="(default: analysis/figures)"
     )
-    out = parser.parse_args().out
+    out = parser.parse_args(arguments).out
     with progress_bar(len(SCRIPTS), "drawing", "script") as bar:
         for script in SCRIPTS:
             bar.set_postfix_str(script.__name__)

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +16,6 @@ from minidecilm.ops import Array
 from minidecilm.presets import PRESET_NAMES
 from minidecilm.progress import ProgressBar, progress_bar
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _POWERS = [2**k for k in range(20)]
 _MEMORIES = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
 _PROMPT = "Once upon a time, there was a little fox named Sam who lived in a den on a hill with his uncle."
@@ -27,7 +23,7 @@ _PROMPT = "Once upon a time, there was a little fox named Sam who lived in a den
 Configs = Mapping[str, Config]
 
 
-def _kv_heads(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _kv_heads(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, axes = plots.new_figure(
         len(configs), size=(4.8, 1 + 1.9 * len(configs)), sharex=True, sharey=True, squeeze=False
     )
@@ -38,53 +34,53 @@ def _kv_heads(configs: Configs, options: argparse.Namespace) -> "Figure":
     return figure
 
 
-def _parameters(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _parameters(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 2.1 + 0.4 * len(configs)))
     plots.parameters(ax, configs)
     return figure
 
 
-def _kv_cache(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _kv_cache(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.4))
     longest = max(config.max_position_embeddings for config in configs.values())
     plots.kv_cache_by_context(ax, configs, [length for length in _POWERS[6:] if length <= 2 * longest])
     return figure
 
 
-def _kv_cache_batch(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _kv_cache_batch(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.4))
     plots.kv_cache_by_batch(ax, configs, _POWERS[:9], options.context or 4096)
     return figure
 
 
-def _largest_batch(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _largest_batch(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 1.8 + 0.45 * len(configs)))
     plots.largest_batch(ax, configs, _MEMORIES, options.context or 4096)
     return figure
 
 
-def _throughput(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _throughput(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.8))
     device = costs.device(options.device, options.devices)
     plots.throughput(ax, configs, device, range(1, 513), options.context or 1024)
     return figure
 
 
-def _roofline(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _roofline(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.0, 3.8))
     device = costs.device(options.device, options.devices)
     plots.roofline(ax, configs, device, context=options.context or 1024)
     return figure
 
 
-def _rope_base(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _rope_base(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.2, 3.2))
     longest = 4 * min(config.max_position_embeddings for config in configs.values())
     plots.rope_base(ax, configs, np.linspace(1, longest, 257).round().astype(int))
     return figure
 
 
-def _wavelengths(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _wavelengths(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.4))
     name, config = _only(configs)
     plots.wavelengths(ax, config, [config.max_position_embeddings * times for times in (1, 2, 4)])
@@ -92,7 +88,7 @@ def _wavelengths(configs: Configs, options: argparse.Namespace) -> "Figure":
     return figure
 
 
-def _angles(configs: Configs, options: argparse.Namespace) -> "Figure":
+def _angles(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, axes = plots.new_figure(2, 3, size=(6.0, 4.4), sharey=True)
     name, config = _only(configs)
     plots.rotary_angles(axes, config, [config.max_position_embeddings * times for times in (1, 2, 4)])
@@ -100,7 +96,7 @@ def _angles(configs: Configs, options: argparse.Namespace) -> "Figure":
     return figure
 
 
-def _attention(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "Figure":
+def _attention(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "plots.Figure":
     weights, kv_heads = _attention_weights(lm, ids), lm.config.num_key_value_heads_per_layer
     layer = options.layer
     rows, columns = plots.attention_grid(len(weights[layer]), kv_heads[layer])
@@ -111,7 +107,7 @@ def _attention(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -
     return figure
 
 
-def _attention_entropy(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "Figure":
+def _attention_entropy(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure()
     values = [attention_entropy(weights).mean(axis=-1) for weights in _attention_weights(lm, ids)]
     plots.by_head(ax, values, lm.config.num_key_value_heads_per_layer)
@@ -120,7 +116,7 @@ def _attention_entropy(lm: LanguageModel, ids: list[int], options: argparse.Name
     return figure
 
 
-def _attention_first_token(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "Figure":
+def _attention_first_token(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure()
     values = [first_token_share(weights) for weights in _attention_weights(lm, ids)]
     plots.by_head(ax, values, lm.config.num_key_value_heads_per_layer)
@@ -129,7 +125,7 @@ def _attention_first_token(lm: LanguageModel, ids: list[int], options: argparse.
     return figure
 
 
-def _activations(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "Figure":
+def _activations(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.2, 3.2))
     stages = {
         "added by attention": "o_proj",
@@ -146,7 +142,7 @@ def _activations(lm: LanguageModel, ids: list[int], options: argparse.Namespace)
     return figure
 
 
-_OF_CONFIGS: dict[str, Callable[[Configs, argparse.Namespace], "Figure"]] = {
+_OF_CONFIGS: dict[str, Callable[[Configs, argparse.Namespace], "plots.Figure"]] = {
     "kv-heads": _kv_heads,
     "parameters": _parameters,
     "kv-cache": _kv_cache,
@@ -158,7 +154,7 @@ _OF_CONFIGS: dict[str, Callable[[Configs, argparse.Namespace], "Figure"]] = {
     "wavelengths": _wavelengths,
     "angles": _angles,
 }
-_OF_A_RUN: dict[str, Callable[[LanguageModel, list[int], argparse.Namespace], "Figure"]] = {
+_OF_A_RUN: dict[str, Callable[[LanguageModel, list[int], argparse.Namespace], "plots.Figure"]] = {
     "attention": _attention,
     "attention-entropy": _attention_entropy,
     "attention-first-token": _attention_first_token,

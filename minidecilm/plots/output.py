@@ -124,7 +124,7 @@ def _points(ax: "Axes") -> Iterator[tuple[Any, ...]]:
         for row, column in np.argwhere(np.isfinite(values)):
             x = left + (column + 0.5) * (right - left) / columns
             y = bottom + (row + 0.5) * (top - bottom) / rows
-            yield "", x, y, float(f"{values[row, column]:.4g}")
+            yield "", *(float(f"{number:.6g}") for number in (x, y)), float(f"{values[row, column]:.4g}")
 
 
 def _name(artist: Any) -> str:

@@ -120,7 +120,7 @@ def rotary_angles(axes: Array, config: Config, lengths: Sequence[int]) -> Array:
             base = float(rope.dynamic_ntk_base(length, config)) if scaled else config.rope_theta
             image = _angles(ax, config, length, base)
             scaling = "dynamic NTK" if scaled else "no scaling"
-            ax.set_label(f"{scaling}, {length:,} tokens")
+            ax.set_label(f"{scaling} {length}")
             ax.set_ylabel(f"{scaling}\nrotary pair")
             ax.label_outer()
     root_figure(image).colorbar(image, ax=axes, label=image.get_label(), format="%g")
@@ -131,7 +131,7 @@ def _angles(ax: "Axes", config: Config, length: int, base: float) -> "AxesImage"
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm
 
-    pairs, columns = config.head_dim // 2, 64
+    pairs, columns = config.head_dim // 2, 24
     positions = (np.arange(columns) + 0.5) * length / columns
     turns = positions / rope.wavelengths(base, config.head_dim)[:, None]  # (D/2, columns)
     colors = colormaps["viridis"]

@@ -233,7 +233,7 @@ def test_angles(dark):
     [image] = axes[1, 1].images
     assert list(image.get_extent()) == [0, 8192, 63.5, -0.5]
     turns = image.get_array()  # (D/2, columns)
-    position = 8192 * (10 + 0.5) / turns.shape[1]
+    position = 8192 * (10 + 0.5) / turns.shape[1]  # the middle of a column
     assert turns[30, 10] == pytest.approx(position * 30527.73674881 ** (-30 / 64) / (2 * np.pi))
     assert overhang(axes[0, 0].get_figure()) < 0.01
 
