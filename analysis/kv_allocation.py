@@ -30,7 +30,7 @@ def main(out: Path = FIGURES) -> None:
         plots.sensitivity(ax, extra_losses)
         ax.set_title("Demo model: loss when the KV heads\nof one layer alone are pooled")
 
-    save("allocation", front, out)
+    save("allocation", front, out, size=(5.2, 3.9))
     save("allocation-sensitivity", layers, out)
 
 

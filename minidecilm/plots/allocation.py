@@ -82,11 +82,17 @@ def allocations(
     )
     for limit, place in uniform.items():
         ax.annotate(
-            f"at most {limit}", place, (6, 5), textcoords="offset points", fontsize=10, color=ink(VERMILLION)
+            f"at most {limit}",
+            place,
+            (7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=10,
+            color=ink(VERMILLION),
         )
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_title("Perplexity against cache")
     ax.set_xlabel("KV cache (bytes per token)")
     ax.set_ylabel("perplexity")
-    ax.legend()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, columnspacing=1.0)
     return ax

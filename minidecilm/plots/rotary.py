@@ -81,19 +81,10 @@ def wavelengths(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
         ax.plot(wavelength, color=_shade(index, len(lengths)), label=f"text of {length:,}")
     M = config.max_position_embeddings
     ax.axhline(M, color=GREY, linestyle="--", linewidth=1.2)
-    ax.annotate(
-        f"{M:,} tokens of training",
-        (config.head_dim // 2 - 1, M),
-        (0, -5),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=10,
-    )
     exponents = range(1, int(np.log10(turns.max())) + 1)
     logarithmic(ax, "y", [10**k for k in exponents])
     ax.set_title("Tokens in which each pair turns once")
-    ax.set_xlabel("rotary pair, fastest to slowest")
+    ax.set_xlabel(f"rotary pair, fastest to slowest\ndashed: {M:,} tokens, the context of training")
     ax.set_ylabel("wavelength (tokens)")
     label_ends(ax)
     return ax
@@ -120,7 +111,7 @@ def rotary_angles(axes: Array, config: Config, lengths: Sequence[int]) -> Array:
             base = float(rope.dynamic_ntk_base(length, config)) if scaled else config.rope_theta
             image = _angles(ax, config, length, base)
             scaling = "dynamic NTK" if scaled else "no scaling"
-            ax.set_label(f"{scaling} {length}")
+            ax.set_label(f"{'NTK' if scaled else 'none'} {length}")
             ax.set_ylabel(f"{scaling}\nrotary pair")
             ax.label_outer()
     root_figure(image).colorbar(image, ax=axes, label=image.get_label(), format="%g")

@@ -215,7 +215,6 @@ def largest_batch(
 
     names, most = list(configs), 1
     markers = dict(zip(memories, "osDv^<>p*h", strict=False))
-    sides = {title: "right" if title == next(iter(memories)) else "left" for title in memories}
     for row, name in enumerate(names):
         color = color_of(name, row)
         for title, nbytes in memories.items():
@@ -228,7 +227,7 @@ def largest_batch(
                 (max(rows, 1), row),
                 (0, 8),
                 textcoords="offset points",
-                ha=sides[title],
+                ha="center",
                 fontsize=10,
                 color=ink(color),
             )
