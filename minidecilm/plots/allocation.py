@@ -74,6 +74,16 @@ def allocations(
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots
+    >>> every = [(512, 5.0), (768, 4.0), (768, 4.5)]
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.allocations(ax, every, chosen=every[:2], uniform={1: every[0], 2: every[2]})
+    >>> [text.get_text() for text in ax.texts]
+    ['at most 1', 'at most 2']
     """
     ax.plot(*zip(*every, strict=True), ".", color=GREY, alpha=0.5, markersize=5, label="every allocation")
     ax.plot(*zip(*chosen, strict=True), "o-", color=BLUE, markersize=5, label="chosen layer by layer")

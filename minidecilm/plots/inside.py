@@ -50,6 +50,18 @@ def attention_maps(axes: Array, weights: Array, kv_heads: int) -> Array:
     ------
     ValueError
         If the number of panels is another.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> from minidecilm import plots
+    >>> seen = minidecilm.Recorder(["attention_weights"])
+    >>> logits = minidecilm.load("demo").model([[1, 5, 9]], observer=seen)
+    >>> with plots.style():
+    ...     figure, axes = plots.new_figure(2, 4)
+    ...     axes = plots.attention_maps(axes, seen.values[1, "attention_weights"][0], kv_heads=2)
+    >>> axes[1, 0].get_label()
+    'head 4, KV head 1'
     """
     from matplotlib.colors import PowerNorm
 
@@ -91,6 +103,16 @@ def by_head(ax: "Axes", values: Sequence[Array], kv_heads: Sequence[int]) -> "Ax
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidecilm import plots
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.by_head(ax, [np.array([1.0, 1.5, 2.0, 2.5])], kv_heads=[2])
+    >>> ax.lines[3].get_label()
+    'layer 0, head 3, KV head 1'
     """
     for layer, (value, K) in enumerate(zip(values, kv_heads, strict=True)):
         groups = np.asarray(value).reshape(K, -1)  # (K, G)
@@ -118,6 +140,15 @@ def activations(ax: "Axes", sizes: Mapping[str, Sequence[float]]) -> "Axes":
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.activations(ax, {"hidden state": [1.0, 2.0, 4.0]})
+    >>> ax.lines[0].get_ydata().tolist()
+    [1.0, 2.0, 4.0]
     """
     for (name, values), color in zip(sizes.items(), (BLUE, VERMILLION, GREEN, PURPLE), strict=False):
         ax.plot(values, "o-", markersize=5, color=color, label=name)
@@ -145,6 +176,16 @@ def by_position(ax: "Axes", positions: Array, values: Mapping[str, Array], conte
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minidecilm import plots
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.by_position(ax, np.array([64, 128]), {"exact": np.array([3.0, 4.0])}, context=256)
+    >>> ax.lines[0].get_label()
+    'exact'
     """
     for name, value in values.items():
         ax.plot(positions, value, color=_POLICY_COLORS[name], label=name)

@@ -71,6 +71,22 @@ def save_numbers(figure: "Figure", path: str | Path) -> None:
     ------
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from minidecilm import plots
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.kv_heads(ax, "mine", [4, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plots.save_figure(figure, Path(folder) / "heads.svg")
+    ...     plots.save_numbers(figure, Path(folder) / "heads.csv")
+    ...     print((Path(folder) / "heads.csv").read_text())
+    panel,series,layer,KV heads
+    mine: 5 in all,mine,0,4
+    mine: 5 in all,mine,1,1
+    <BLANKLINE>
     """
     panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
     cells = any(ax.images for ax in panels)

@@ -74,6 +74,15 @@ def wavelengths(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.wavelengths(ax, preset("decilm-6b"), [4096, 8192])
+    >>> [line.get_label() for line in ax.lines[:2]]
+    ['text of 4,096', 'text of 8,192']
     """
     bases = rope.dynamic_ntk_base(lengths, config)
     turns = rope.wavelengths(bases, config.head_dim)  # (N, D/2)
@@ -105,6 +114,15 @@ def rotary_angles(axes: Array, config: Config, lengths: Sequence[int]) -> Array:
     Returns
     -------
     (2, N) array of Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, axes = plots.new_figure(2, 2)
+    ...     axes = plots.rotary_angles(axes, preset("decilm-6b"), [4096, 8192])
+    >>> [ax.get_title("left") for ax in axes[:, 1]]  # without scaling, and with dynamic NTK
+    ['18 of 64 unseen', '0 of 64 unseen']
     """
     for row, scaled in zip(axes, (False, True), strict=True):
         for ax, length in zip(row, lengths, strict=True):
@@ -153,7 +171,7 @@ def score_by_distance(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Ax
     ax : Axes
     config : Config
     lengths : sequence of int
-        Tokens of the text; a line ends at its length. It is a mean over distances up to a tenth apart, since
+        Tokens of the text; a line ends at its length. It is a mean over distances about a tenth apart, since
         scores go up and down in waves; how far is shaded.
 
     Returns
@@ -163,6 +181,15 @@ def score_by_distance(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Ax
     See Also
     --------
     minidecilm.rope.score_by_distance
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.score_by_distance(ax, preset("decilm-6b"), [4096])
+    >>> ax.lines[0].get_ydata().round(2)[[0, -1]]
+    array([0.97, 0.02])
     """
     for index, length in enumerate(lengths):
         edges = np.unique(np.geomspace(1, length, 100).astype(int))

@@ -70,6 +70,15 @@ def parameters(ax: "Axes", configs: Mapping[str, Config]) -> "Axes":
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.parameters(ax, {"DeciLM-6b": preset("decilm-6b")})
+    >>> round(float(sum(bar.get_width() for bar in ax.patches)), 4)
+    5.7171
     """
     names = list(configs)
     parts = [costs.parameters_by_part(config) for config in configs.values()]

@@ -170,6 +170,17 @@ def roofline(
     References
     ----------
     Williams, Waterman, Patterson, "Roofline: An Insightful Visual Performance Model", 2009.
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> from minidecilm.costs import device
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.roofline(ax, {"DeciLM-6b": preset("decilm-6b")}, device("a10"), batch_sizes=[1])
+    >>> intensity = ax.lines[1].get_xdata()  # of decode, and of a prompt
+    >>> bool(intensity[0] < 2 < 100 < intensity[1])
+    True
     """
     passes = [(size, 1, context - 1) for size in batch_sizes] + [(1, prompt, 0)]
     names = [*map(str, batch_sizes), "prompt"]

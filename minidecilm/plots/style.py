@@ -117,6 +117,14 @@ def new_figure(
     -------
     figure : Figure
     axes : Axes, or array of Axes if there is more than one panel
+
+    Examples
+    --------
+    >>> from minidecilm import plots
+    >>> with plots.style():
+    ...     figure, axes = plots.new_figure(rows=2, columns=3, sharey=True)
+    >>> axes.shape
+    (2, 3)
     """
     from matplotlib.figure import Figure
 
@@ -125,7 +133,13 @@ def new_figure(
 
 
 def color_of(model: str, index: int) -> str:
-    """Colour of a model by its title, or of the `index`-th thing that has no colour of its own."""
+    """Colour of a model by its title, or of the `index`-th thing that has no colour of its own.
+
+    Examples
+    --------
+    >>> color_of("DeciLM-6b", 0) == color_of("DeciLM-6b", 3), color_of("mine", 0) == color_of("mine", 1)
+    (True, False)
+    """
     return MODEL_COLORS.get(model, _OTHERS[index % len(_OTHERS)])
 
 

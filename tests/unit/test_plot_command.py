@@ -74,6 +74,7 @@ def test_device_context_layer_and_prompt(capsys, tmp_path):
         (["pie", "--out", "p.svg"], "no plot 'pie': choose from kv-heads, parameters"),
         (["kv-heads"], "--out"),
         (["kv-heads", "--out", "p.jpg"], "p.jpg: expected a name that ends in .svg, .png, .pdf"),
+        (["kv-heads", "--out", "p.gif", "--csv", "p.csv"], "p.gif: expected a name"),
         (["kv-heads", "--out", "p"], "expected a name that ends in"),
         (["kv-heads", "--out", "no/such/folder/p.svg"], "no such folder"),
         (["kv-heads", "--out", "p.svg", "--csv", "no/such/folder/p.csv"], "no such folder"),

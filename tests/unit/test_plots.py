@@ -151,6 +151,8 @@ def test_parts_add_up_to_all_parameters():
     widths = np.array([[bar.get_width() for bar in bars] for bars in ax.containers])  # (parts, models)
     expected = [config.num_parameters / 1e9 for config in FIVE.values()]
     np.testing.assert_allclose(widths.sum(axis=0), expected, rtol=1e-12)
+    starts = np.array([[bar.get_x() for bar in bars] for bars in ax.containers])
+    np.testing.assert_allclose(starts[1:], widths.cumsum(axis=0)[:-1], atol=1e-9)  # each where the last ends
     parts = [bars.get_label() for bars in ax.containers]
     assert widths[parts.index("attention k, v"), 0] * 1e9 == pytest.approx(2 * 4096 * 128 * 50)
     assert ax.texts[0].get_text() == "5.72"
