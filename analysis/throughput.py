@@ -2,9 +2,8 @@
 
 The card's 14.92 compares DeciLM-6b on Infery LLM at batch 128 with Llama 2 7B on PyTorch at batch 8. On one
 engine, PyTorch, it is 4.80, with 8 times the batch, for which Llama 2's cache leaves no room; the rest, 3.11,
-is the other engine and twice the batch again. At an equal batch of 8 the A10's own limits allow DeciLM-6b no
-more than 1.54 times Llama 2 7B, if 1,024 tokens are cached: what the design buys is
-room for rows above all.
+is the other engine and twice the batch again. At an equal batch of 8 the A10's own limits are 1.54 times as
+high for DeciLM-6b as for Llama 2 7B, if 1,024 tokens are cached: the design buys room for rows above all.
 
 The measurements: https://huggingface.co/Deci/DeciLM-6b
 """

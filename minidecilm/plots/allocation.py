@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from minidecilm.plots.style import BLUE, GREY, VERMILLION, ink
+from minidecilm.plots.style import BLUE, GREY, VERMILION, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,9 +87,7 @@ def allocations(
     """
     ax.plot(*zip(*every, strict=True), ".", color=GREY, alpha=0.5, markersize=5, label="every allocation")
     ax.plot(*zip(*chosen, strict=True), "o-", color=BLUE, markersize=5, label="chosen layer by layer")
-    ax.plot(
-        *zip(*uniform.values(), strict=True), "s", color=VERMILLION, label="the same limit in every layer"
-    )
+    ax.plot(*zip(*uniform.values(), strict=True), "s", color=VERMILION, label="the same limit in every layer")
     for limit, place in uniform.items():
         ax.annotate(
             f"at most {limit}",
@@ -98,7 +96,7 @@ def allocations(
             textcoords="offset points",
             va="center",
             fontsize=10,
-            color=ink(VERMILLION),
+            color=ink(VERMILION),
         )
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_title("Perplexity against cache")

@@ -7,13 +7,13 @@ import numpy as np
 
 from minidecilm.ops import Array
 from minidecilm.plots.axes import label_ends, plain, root_figure
-from minidecilm.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILLION
+from minidecilm.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_POLICY_COLORS = {"reference": VERMILLION, "fixed": PURPLE, "exact": BLUE, "no scaling": GREY}
-_KV_HEAD_COLORS = (BLUE, VERMILLION, GREEN, PURPLE)
+_POLICY_COLORS = {"reference": VERMILION, "fixed": PURPLE, "exact": BLUE, "no scaling": GREY}
+_KV_HEAD_COLORS = (BLUE, VERMILION, GREEN, PURPLE)
 
 
 def attention_grid(num_heads: int, kv_heads: int) -> tuple[int, int]:
@@ -150,7 +150,7 @@ def activations(ax: "Axes", sizes: Mapping[str, Sequence[float]]) -> "Axes":
     >>> ax.lines[0].get_ydata().tolist()
     [1.0, 2.0, 4.0]
     """
-    for (name, values), color in zip(sizes.items(), (BLUE, VERMILLION, GREEN, PURPLE), strict=False):
+    for (name, values), color in zip(sizes.items(), (BLUE, VERMILION, GREEN, PURPLE), strict=False):
         ax.plot(values, "o-", markersize=5, color=color, label=name)
     plain(ax, "y")
     ax.set_title("Size of activations by layer")

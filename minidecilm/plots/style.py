@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Colours of Okabe and Ito, "Color Universal Design", 2008: https://jfly.uni-koeln.de/color/
-BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#8A8A8A"
 
 #: One colour per model, the same in every figure.
 MODEL_COLORS = {
     "DeciLM-6b": BLUE,
-    "Llama 2 7B": VERMILLION,
+    "Llama 2 7B": VERMILION,
     "DeciLM-7B": GREEN,
     "Mistral 7B": PURPLE,
     "DeciCoder-6B": ORANGE,

@@ -156,6 +156,7 @@ def test_import_loads_nothing_heavy():
     heavy = ["numba", "matplotlib", "sentencepiece", "tqdm", "huggingface_hub", "safetensors", "torch"]
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
+    assert run_fresh("import sys, minidecilm.cli; print('matplotlib' in sys.modules)") == ["False"]
     assert run_fresh("import sys, sentencepiece; print('sentencepiece' in sys.modules)") == ["True"]
 
 
