@@ -55,21 +55,21 @@ def _kv_cache_batch(configs: Configs, options: argparse.Namespace) -> "plots.Fig
 
 def _largest_batch(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 1.8 + 0.45 * len(configs)))
-    plots.largest_batch(ax, configs, _MEMORIES, options.context or 4096)
+    plots.largest_batch(ax, configs, _MEMORIES, options.context or 4096, options.weights)
     return figure
 
 
 def _throughput(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.8))
     device = costs.device(options.device, options.devices)
-    plots.throughput(ax, configs, device, range(1, 513), options.context or 1024)
+    plots.throughput(ax, configs, device, range(1, 513), options.context or 1024, weights=options.weights)
     return figure
 
 
 def _roofline(configs: Configs, options: argparse.Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.0, 3.8))
     device = costs.device(options.device, options.devices)
-    plots.roofline(ax, configs, device, context=options.context or 1024)
+    plots.roofline(ax, configs, device, context=options.context or 1024, weights=options.weights)
     return figure
 
 
@@ -183,6 +183,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dark", action="store_true", help="for a dark page")
     parser.add_argument(
         "--context", type=int, metavar="N", help="tokens cached per row (where that is not drawn)"
+    )
+    parser.add_argument(
+        "--weights", metavar="WEIGHTS", help="their storage: bfloat16, int8, int4 ... (default: as published)"
     )
     parser.add_argument("--device", default="a10", help=f"{', '.join(costs.DEVICE_NAMES)} (default: a10)")
     parser.add_argument("--devices", type=Path, metavar="FILE", help="a file with devices of your own")

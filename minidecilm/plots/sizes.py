@@ -191,6 +191,7 @@ def largest_batch(
     configs: Mapping[str, Config],
     memories: Mapping[str, int],
     context: int = 4096,
+    weights: str | None = None,
     kv_cache: str = "bfloat16",
 ) -> "Axes":
     """Draw how many rows fit a memory beside the weights, as one dot per model and memory.
@@ -204,8 +205,10 @@ def largest_batch(
         Bytes, by title, ascending.
     context : int
         Tokens in the cache of each row.
+    weights : str or None
+        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
     kv_cache : str
-        Storage of keys and values; weights are as published, in 16 bits where they were published in 32.
+        Storage of keys and values.
 
     Returns
     -------
@@ -227,7 +230,7 @@ def largest_batch(
     for row, name in enumerate(names):
         color = color_of(name, row)
         for title, nbytes in memories.items():
-            rows = costs.largest_batch(configs[name], nbytes, context, kv_cache=kv_cache)
+            rows = costs.largest_batch(configs[name], nbytes, context, weights, kv_cache)
             most = max(most, rows)
             if rows:
                 ax.plot([rows], [row], markers[title], color=color, label=title, markersize=9)

@@ -23,6 +23,7 @@ def throughput(
     batch_sizes: Sequence[int],
     context: int = 1024,
     measured: Mapping[str, Sequence[PublishedThroughput]] | None = None,
+    weights: str | None = None,
 ) -> "Axes":
     """Draw the most tokens per second a device allows in decode against batch size, up to a full memory.
 
@@ -38,6 +39,8 @@ def throughput(
         Tokens cached per row.
     measured : mapping of str to sequence of PublishedThroughput, optional
         By title of the model: drawn as dots, with their share of what the device allows.
+    weights : str or None
+        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
 
     Returns
     -------
@@ -61,11 +64,11 @@ def throughput(
     ends = []
     for index, (name, config) in enumerate(configs.items()):
         color = color_of(name, index)
-        most = costs.largest_batch(config, device.memory_bytes, context)
+        most = costs.largest_batch(config, device.memory_bytes, context, weights)
         sizes = sorted({*(size for size in batch_sizes if size < most), min(most, batch_sizes[-1])} - {0})
         if not sizes:
             continue
-        bound = [costs.decode_tokens_per_second(config, device, size, context) for size in sizes]
+        bound = [costs.decode_tokens_per_second(config, device, size, context, weights) for size in sizes]
         ax.plot(sizes, bound, color=color, label=name)
         ends.append(f"{name}: memory full at {most:,}" if sizes[-1] == most else name)
         for point in (measured or {}).get(name, ()):
@@ -144,6 +147,7 @@ def roofline(
     batch_sizes: Sequence[int] = (1, 8, 64),
     context: int = 1024,
     prompt: int = 512,
+    weights: str | None = None,
 ) -> "Axes":
     """Draw the arithmetic a device allows against operations per byte, and where decode and prefill stand.
 
@@ -162,6 +166,8 @@ def roofline(
         Tokens cached per row in decode.
     prompt : int
         Tokens of the prompt.
+    weights : str or None
+        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
 
     Returns
     -------
@@ -184,12 +190,12 @@ def roofline(
     """
     passes = [(size, 1, context - 1) for size in batch_sizes] + [(1, prompt, 0)]
     names = [*map(str, batch_sizes), "prompt"]
-    peak = device.fastest_flops_per_second(next(iter(configs.values())).torch_dtype)
+    peak = device.fastest_flops_per_second(weights or next(iter(configs.values())).torch_dtype)
     intensities = np.geomspace(0.5, 2048, 60)
     roof = np.minimum(intensities * device.bytes_per_second, peak) / 1e12
     ax.plot(intensities, roof, color=GREY, linewidth=1.6, label=f"most that {device.title} allows")
     for index, (name, config) in enumerate(configs.items()):
-        times = [costs.operation_times(config, device, *shape) for shape in passes]
+        times = [costs.operation_times(config, device, *shape, weights) for shape in passes]
         flops, nbytes, seconds = (
             np.array([sum(getattr(time, key) for time in row) for row in times])
             for key in ("flops", "nbytes", "seconds")

@@ -62,6 +62,8 @@ def test_device_context_layer_and_prompt(capsys, tmp_path):
 
     a10 = numbers("throughput", "decilm-6b")
     assert a10 != numbers("throughput", "decilm-6b", "--device", "h100")
+    int4 = numbers("throughput", "decilm-6b", "--weights", "int4")
+    assert float(int4.splitlines()[1].split(",")[-1]) > 2 * float(a10.splitlines()[1].split(",")[-1])
     assert "rows of 99 tokens" in numbers("throughput", "decilm-6b", "--context", 99)
     assert "head 7, KV head 1" in numbers("attention", "demo", "--layer", 1)
     long, short = (numbers("attention", "--prompt", text) for text in ("One day, Sam ran home.", "One day"))
@@ -84,6 +86,7 @@ def test_device_context_layer_and_prompt(capsys, tmp_path):
         (["angles", "decilm-6b", "decilm-7b", "--out", "p.svg"], "of one model, found 2"),
         (["throughput", "--device", "abacus", "--out", "p.svg"], "abacus"),
         (["throughput", "--devices", "no.json", "--out", "p.svg"], "no.json"),
+        (["largest-batch", "--weights", "int2", "--out", "p.svg"], "int2"),
         (["throughput", "--context", "0", "--out", "p.svg"], "--context: expected at least 1, found 0"),
         (["throughput", "--context", "99999999", "--out", "p.svg"], "before the first row"),
         (["attention", "decilm-6b", "--out", "p.svg"], "preset without weights"),
