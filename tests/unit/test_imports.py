@@ -36,6 +36,7 @@ ROWS = [
     {"generation"},
     {"api", "bench", "bench_report", "diverge", "feeding", "info", "plots"},
     {"__init__"},
+    {"figures"},
     {"plot_command"},
     {"cli"},
     {"__main__"},

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from minidecilm import plot_command, preset
+from minidecilm import preset
+from minidecilm.figures import OF_A_RUN, OF_CONFIGS
 from tests import checks
 from tests.unit.test_cli import run
 
-NAMES = [*plot_command._OF_CONFIGS, *plot_command._OF_A_RUN]
+NAMES = [*OF_CONFIGS, *OF_A_RUN]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +116,7 @@ def test_wrong_kv_heads_are_refused(capsys, tmp_path, heads):
     if heads is not None:
         values["num_key_value_heads_per_layer"] = heads
     (tmp_path / "config.json").write_text(json.dumps(values))
-    for name in plot_command._OF_CONFIGS:
+    for name in OF_CONFIGS:
         code, _, err = run(capsys, "plot", name, tmp_path / "config.json", "--out", tmp_path / "p.svg")
         assert code == 2
         assert "num_key_value_heads_per_layer" in err
