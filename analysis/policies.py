@@ -21,7 +21,7 @@ STORIES = Path(__file__).parent / "data" / "held_out.txt"
 
 def texts(lm: minidecilm.LanguageModel) -> np.ndarray:
     """Held-out stories, several in a row in each row of (ROWS, LENGTH) token ids."""
-    begin, *rest = lm.tokenizer.encode(STORIES.read_text(encoding="utf-8"))
+    begin, *rest = lm.tokenizer.encode(STORIES.read_text(encoding="utf-8").replace("\n\n", "\n"))
     rows = np.reshape(rest[: ROWS * (LENGTH - 1)], (ROWS, -1))
     return np.pad(rows, ((0, 0), (1, 0)), constant_values=begin)
 
