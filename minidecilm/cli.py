@@ -1,4 +1,4 @@
-"""The command line: generate, info, quantize, compare, bench.
+"""The command line: generate, info, plot, quantize, compare, bench.
 
 Bad input gives one line on stderr and exit code 2.
 """
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm import backends, bench, bench_report, diverge, info, rope
+from minidecilm import backends, bench, bench_report, diverge, info, plot_command, rope
 from minidecilm.api import PROMPT_TEMPLATES, WEIGHTS, find_folder, load
 from minidecilm.cache import KV_CACHES
 from minidecilm.checkpoint import open_checkpoint
@@ -130,6 +130,15 @@ def _build_parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--json", action="store_true", help='print JSON; with --compare also "compared_with" and "comparison"'
     )
+
+    draw = _add_command(
+        commands,
+        "plot",
+        "draw KV heads, caches, throughput, rotary embedding or attention as SVG, PNG or PDF",
+        "minidecilm plot kv-cache decilm-6b llama-2-7b --out cache.svg",
+    )
+    draw.set_defaults(run=plot_command.run)
+    plot_command.add_arguments(draw)
 
     quantize = _add_command(
         commands,

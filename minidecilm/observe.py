@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Protocol
 
+import numpy as np
+
 from minidecilm.ops import Array
 
 #: Every stage of a forward pass, in the order they are computed. The first and the last two happen once, the
@@ -91,3 +93,56 @@ class Showing:
         """Show one stage."""
         if self._observer is not None and stage in self._observer.stages:
             self._observer(layer, stage, value)
+
+
+def attention_entropy(weights: Array) -> Array:
+    """Entropy of attention in bits: a head that looks at n tokens alike has log2(n).
+
+    Parameters
+    ----------
+    weights : (..., S) array
+        As in the stage ``attention_weights``: along the last axis they sum to 1.
+
+    Returns
+    -------
+    (...) float64 array
+
+    Examples
+    --------
+    >>> attention_entropy(np.array([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]))
+    array([0., 2.])
+    """
+    p = np.asarray(weights, np.float64)
+    bits = -np.log2(p, out=np.zeros_like(p), where=p > 0)
+    return np.asarray((p * bits).sum(axis=-1))
+
+
+def first_token_share(weights: Array) -> Array:
+    """Mean share of attention that the first token gets from the queries after it.
+
+    Parameters
+    ----------
+    weights : (..., T, T) array
+        As in the stage ``attention_weights`` of a text read in one call, of at least two tokens.
+
+    Returns
+    -------
+    (...) float64 array
+
+    Examples
+    --------
+    >>> first_token_share(np.array([[1.0, 0.0], [0.75, 0.25]]))
+    array(0.75)
+    """
+    return np.asarray(weights[..., 1:, 0].mean(axis=-1, dtype=np.float64))
+
+
+def root_mean_square(values: Array) -> float:
+    """Typical size of the elements of an array.
+
+    Examples
+    --------
+    >>> root_mean_square(np.array([3.0, -3.0]))
+    3.0
+    """
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

@@ -69,6 +69,89 @@ def inverse_frequencies(base: npt.ArrayLike, head_dim: int) -> Array:
     return np.asarray(np.asarray(base, np.float64)[..., None] ** -exponents)
 
 
+def wavelengths(base: npt.ArrayLike, head_dim: int) -> Array:
+    """Tokens in which each pair turns once: ``2 pi / inverse_frequencies``; (...,) -> (..., D/2) float64.
+
+    Examples
+    --------
+    Of the 64 pairs of DeciLM, 46 turn at least once in the 4,096 tokens it was trained with:
+
+    >>> int((wavelengths(10000.0, 128) <= 4096).sum())
+    46
+    """
+    return np.asarray(2 * np.pi / inverse_frequencies(base, head_dim))
+
+
+def unseen_angles(positions: npt.ArrayLike, base: float, config: Config) -> Array:
+    """Whether a position turns a pair to an angle that the M tokens of training never showed.
+
+    That can only be where a pair turns less than once in M tokens with the base it was trained with; the
+    others have shown every angle.
+
+    Parameters
+    ----------
+    positions : (N,) array of int
+    base : float
+        Rotary base in force.
+    config : Config
+        Gives theta, D and M.
+
+    Returns
+    -------
+    (N, D/2) bool array
+
+    Examples
+    --------
+    With the base of training, the last of 8,192 tokens turns all 18 slow pairs of DeciLM to new angles; with
+    that of dynamic NTK, none:
+
+    >>> from minidecilm import preset
+    >>> config = preset("decilm-6b")
+    >>> scaled = dynamic_ntk_base(8192, config)
+    >>> [int(unseen_angles([8191], base, config).sum()) for base in (10000.0, scaled)]
+    [18, 0]
+    """
+    D, last = config.head_dim, config.max_position_embeddings - 1
+    trained = last * inverse_frequencies(config.rope_theta, D)  # (D/2,): the largest angle of each pair
+    angles = np.asarray(positions)[:, None] * inverse_frequencies(base, D)  # (N, D/2)
+    return np.asarray((trained < 2 * np.pi) & (angles > trained))
+
+
+def score_by_distance(distances: npt.ArrayLike, base: npt.ArrayLike, head_dim: int) -> Array:
+    """Score of a query with an equal key so many tokens before it, as a share of that at distance 0.
+
+    Where all pairs of a vector are of one length, the dot product after rotation is the mean over pairs of
+    ``cos(distance * inverse_frequency)``: what rotary embedding alone does to attention, before any training.
+
+    Parameters
+    ----------
+    distances : (N,) array
+        In tokens.
+    base : (...,) array
+        Rotary base.
+    head_dim : int
+        D.
+
+    Returns
+    -------
+    (..., N) float64 array
+        1 at distance 0, then falling in waves.
+
+    References
+    ----------
+    Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021, who bound it from above
+    for any vectors ("long-term decay"). https://arxiv.org/abs/2104.09864
+
+    Examples
+    --------
+    >>> score_by_distance([0, 10, 1000], 10000.0, 128).round(2)
+    array([1.  , 0.67, 0.16])
+    """
+    frequencies = inverse_frequencies(base, head_dim)[..., None, :]  # (..., 1, D/2)
+    angles = np.asarray(distances, np.float64)[:, None] * frequencies  # (..., N, D/2)
+    return np.asarray(np.cos(angles).mean(axis=-1))
+
+
 def rotary_table(positions: Array, base: Array, head_dim: int, dtype: npt.DTypeLike) -> tuple[Array, Array]:
     """Cosine and sine of every angle, computed in float64.
 

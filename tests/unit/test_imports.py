@@ -34,16 +34,18 @@ ROWS = [
     },
     {"model"},
     {"generation"},
-    {"api", "bench", "bench_report", "diverge", "info"},
+    {"api", "bench", "bench_report", "diverge", "feeding", "info", "plots"},
     {"__init__"},
+    {"figures"},
+    {"plot_command"},
     {"cli"},
     {"__main__"},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
 # Each heavy package is imported in exactly one file, and only when used.
-ONE_FILE = {"sentencepiece": "tokenizer", "tqdm": "progress", "huggingface_hub": "api"}
-NEVER = {"torch", "transformers", "cupy", "matplotlib", "pickle"}
+ONE_FILE = {"sentencepiece": "tokenizer", "tqdm": "progress", "huggingface_hub": "api", "matplotlib": "plots"}
+NEVER = {"torch", "transformers", "cupy", "pickle"}
 
 # Numba compiles what stands at the top of a file, so here a folder is loaded only when used.
 NUMBA = {"numba", "llvmlite"}
@@ -116,6 +118,8 @@ def test_import_rules(path):
         ("tokenizer.py", ("sentencepiece", True)),
         ("backends/numpy_backend.py", ("minidecilm.cache", True)),
         ("backends/numpy_backend.py", ("numba", False)),
+        ("info.py", ("matplotlib", False)),
+        ("plots/style.py", ("matplotlib.figure", True)),
         ("bench.py", ("minidecilm.backends.numba_backend", True)),
     ],
 )
@@ -153,6 +157,7 @@ def test_import_loads_nothing_heavy():
     heavy = ["numba", "matplotlib", "sentencepiece", "tqdm", "huggingface_hub", "safetensors", "torch"]
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
+    assert run_fresh("import sys, minidecilm.cli; print('matplotlib' in sys.modules)") == ["False"]
     assert run_fresh("import sys, sentencepiece; print('sentencepiece' in sys.modules)") == ["True"]
 
 

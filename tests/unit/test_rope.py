@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from minidecilm import preset
-from minidecilm.rope import dynamic_ntk_base, inverse_frequencies
+from minidecilm import ops, preset
+from minidecilm.rope import (
+    dynamic_ntk_base,
+    inverse_frequencies,
+    rotary_table,
+    score_by_distance,
+    unseen_angles,
+    wavelengths,
+)
 from tests import checks
 
 ORDERS = {
@@ -38,6 +45,36 @@ def test_inverse_frequencies_span_one_to_the_base():
     assert frequencies.shape == (64,)
     assert frequencies[0] == 1.0
     assert 1 / frequencies[-1] == pytest.approx(10000 ** (126 / 128))
+
+
+def test_a_pair_turns_once_in_its_wavelength():
+    lengths = wavelengths([10000.0, 30527.737], 128)
+    assert lengths.shape == (2, 64)
+    np.testing.assert_allclose(lengths * inverse_frequencies([10000.0, 30527.737], 128), 2 * np.pi)
+
+
+@pytest.mark.parametrize("base", [10000.0, 30527.737])
+def test_score_by_distance_is_that_of_the_network(base):
+    equal = np.ones((1, 1, 1, 128))
+    distances = np.array([0, 1, 7, 500, 4000])
+    scores = []
+    for position in distances:
+        cos, sin = rotary_table(np.array([[9, 9 + position]]), np.array([base]), 128, np.float64)
+        key = ops.rotate(equal, cos[:, :, :1], sin[:, :, :1])
+        query = ops.rotate(equal, cos[:, :, 1:], sin[:, :, 1:])
+        scores.append((query * key).sum() / 128)
+    np.testing.assert_allclose(score_by_distance(distances, base, 128), scores, atol=1e-12)
+
+
+def test_unseen_angles_begin_after_the_last_position_of_training():
+    config = preset("decilm-6b")
+    unseen = unseen_angles(np.arange(8192), 10000.0, config)  # (8192, 64)
+    slow = wavelengths(10000.0, 128) > 4095
+    assert slow.sum() == 18
+    assert not unseen[:4096].any()
+    assert not unseen[:, ~slow].any()
+    assert unseen[4096:, slow].all()
+    assert not unseen_angles(np.arange(16384), float(dynamic_ntk_base(16384, config)), config).any()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)

@@ -1,0 +1,48 @@
+"""What the scripts share: models by title, and saving a figure in its variants."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minidecilm import plots, preset
+from minidecilm.config import Config
+from minidecilm.costs import padded_to_uniform
+
+FIGURES, RESULTS = (Path(__file__).parent / name for name in ("figures", "results"))
+
+PADDED = "DeciLM-6b padded to 4 heads"  # as engines did that take one number of KV heads per model
+
+
+def models(*names: str) -> dict[str, Config]:
+    """Configs by title."""
+    return {plots.TITLES[name]: preset(name) for name in names}
+
+
+def compared() -> dict[str, Config]:
+    """The models whose memory is compared, from the largest cache to the smallest."""
+    configs = models("llama-2-7b", "mistral-7b", "decilm-7b", "decilm-6b")
+    padded = {PADDED: padded_to_uniform(configs["DeciLM-6b"])}
+    return dict(list(configs.items())[:2]) | padded | dict(list(configs.items())[2:])
+
+
+def save(name: str, draw: Callable[[Any, Any], object], out: Path = FIGURES, **layout: Any) -> None:
+    """Draw a figure for light and for dark pages, and write its numbers.
+
+    Parameters
+    ----------
+    name : str
+        Files are NAME-light.svg, NAME-dark.svg and NAME.csv.
+    draw : callable
+        Takes the figure and its axes.
+    out : Path
+        Folder, made where it is missing.
+    **layout
+        As for :func:`minidecilm.plots.new_figure`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for variant in ("light", "dark"):
+        with plots.style(dark=variant == "dark"):
+            figure, axes = plots.new_figure(**layout)
+            draw(figure, axes)
+            plots.save_figure(figure, out / f"{name}-{variant}.svg")
+    plots.save_numbers(figure, out / f"{name}.csv")

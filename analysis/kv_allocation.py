@@ -1,0 +1,38 @@
+"""What choosing KV heads layer by layer buys on the demo model.
+
+Draws ``analysis/results/allocation.json``, which ``analysis/allocation.py`` measures. It is this
+project's miniature, not Deci's search.
+"""
+
+import json
+from pathlib import Path
+
+from analysis.common import FIGURES, RESULTS, save
+from minidecilm import plots
+
+
+def main(out: Path = FIGURES) -> None:
+    result = json.loads((RESULTS / "allocation.json").read_text(encoding="utf-8"))
+    rows = result["allocations"]
+    place = {id(row): (row["bytes_per_token"], row["perplexity"]) for row in rows}
+    every = list(place.values())
+    chosen = [place[id(row)] for row in rows if row["chosen"]]
+    uniform = {row["at_most_heads"]: place[id(row)] for row in rows if row["at_most_heads"]}
+    extra_losses = [
+        {int(heads): loss for heads, loss in layer["extra_losses"].items()} for layer in result["sensitivity"]
+    ]
+
+    def front(figure, ax):
+        plots.allocations(ax, every, chosen, uniform)
+        ax.set_title("Pooled KV heads of the demo model:\nperplexity against cache")
+
+    def layers(figure, ax):
+        plots.sensitivity(ax, extra_losses)
+        ax.set_title("Demo model: loss when the KV heads\nof one layer alone are pooled")
+
+    save("allocation", front, out, size=(5.2, 3.9))
+    save("allocation-sensitivity", layers, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Where the parameters are: KV heads are few of them, so a small cache is not a small model."""
+
+from pathlib import Path
+
+from analysis.common import FIGURES, models, save
+from minidecilm import costs, plots
+
+
+def main(out: Path = FIGURES) -> None:
+    configs = models("decilm-6b", "decicoder-6b", "llama-2-7b", "decilm-7b", "mistral-7b")
+    shares = {}
+    for name in ("DeciLM-6b", "Llama 2 7B"):
+        parts = costs.parameters_by_part(configs[name])
+        shares[name] = parts["attention k, v"] / sum(parts.values())
+
+    def draw(figure, ax):
+        plots.parameters(ax, configs)
+        ax.set_title(
+            "Keys and values: {DeciLM-6b:.1%} of the parameters\n"
+            "of DeciLM-6b, {Llama 2 7B:.0%} of Llama 2 7B".format(**shares)
+        )
+
+    save("parameters", draw, out, size=(5.4, 3.9))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`minidecilm plot`: what it takes, and how a figure of :mod:`minidecilm.figures` is drawn and written."""
+
+import argparse
+from pathlib import Path
+
+from minidecilm import costs, plots
+from minidecilm.api import LanguageModel, load
+from minidecilm.config import Config
+from minidecilm.figures import OF_A_RUN, OF_CONFIGS
+from minidecilm.generation import check_length
+from minidecilm.info import find_model
+from minidecilm.presets import PRESET_NAMES
+
+_PROMPT = "Once upon a time, there was a little fox named Sam who lived in a den on a hill with his uncle."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `minidecilm plot` takes."""
+    parser.add_argument(
+        "name", metavar="NAME", help=f"of configs: {', '.join(OF_CONFIGS)}; of a run: {', '.join(OF_A_RUN)}"
+    )
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder; of a run: one that has weights",
+    )
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="MODEL", help="one more; may be repeated"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=f"ends in .{', .'.join(plots.FORMATS)}"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the numbers that are drawn as well")
+    parser.add_argument("--dark", action="store_true", help="for a dark page")
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="tokens cached per row (where that is not drawn)"
+    )
+    parser.add_argument(
+        "--weights", metavar="WEIGHTS", help="their storage: bfloat16, int8, int4 ... (default: as published)"
+    )
+    parser.add_argument("--device", default="a10", help=f"{', '.join(costs.DEVICE_NAMES)} (default: a10)")
+    parser.add_argument("--devices", type=Path, metavar="FILE", help="a file with devices of your own")
+    parser.add_argument("--prompt", default=_PROMPT, metavar="TEXT", help="what the model reads in a run")
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="of attention (default: 0)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw and write; return the exit code.
+
+    Raises
+    ------
+    ValueError, OSError
+        For a wrong name, model, option or file.
+    """
+    if options.name not in OF_CONFIGS and options.name not in OF_A_RUN:
+        raise ValueError(f"no plot {options.name!r}: choose from {', '.join([*OF_CONFIGS, *OF_A_RUN])}")
+    plots.check_suffix(options.out)
+    for path in (options.out, options.csv):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{path}: there is no such folder")
+    if options.context is not None and options.context < 1:
+        raise ValueError(f"--context: expected at least 1, found {options.context}")
+    names = [*options.models, *options.config]
+    with plots.style(dark=options.dark):
+        if options.name in OF_CONFIGS:
+            figure = OF_CONFIGS[options.name](_configs(names), options)
+        else:
+            lm, ids = _loaded(names, options)
+            figure = OF_A_RUN[options.name](lm, ids, options)
+        if options.csv is not None:
+            plots.save_numbers(figure, options.csv)
+        plots.save_figure(figure, options.out)
+    return 0
+
+
+def _configs(names: list[str]) -> dict[str, Config]:
+    """Configs by title, in the order they were given."""
+    configs: dict[str, Config] = {}
+    for name in names or ["decilm-6b"]:
+        path = Path(name)
+        title = plots.TITLES.get(
+            name.lower(), path.resolve().parent.name if path.name == "config.json" else path.name
+        )
+        if title in configs:
+            raise ValueError(f"{name}: two models would both be called {title!r} in the figure")
+        configs[title] = find_model(name).config
+    return configs
+
+
+def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageModel, list[int]]:
+    """Load the model that is to run, and encode what it is to read."""
+    if len(names) > 1:
+        raise ValueError(f"this plot is of one model, found {len(names)}: {', '.join(names)}")
+    name = names[0] if names else "demo"
+    if name.lower() in PRESET_NAMES and not Path(name).exists():
+        raise ValueError(f"{name} is a preset without weights: give a checkpoint folder, or demo")
+    lm = load(name)
+    if lm.tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer.model, so it cannot read a prompt")
+    if not 0 <= options.layer < len(lm.config.layers):
+        raise ValueError(f"--layer: expected 0 to {len(lm.config.layers) - 1}, found {options.layer}")
+    ids = lm.tokenizer.encode(options.prompt)
+    if len(ids) < 3:
+        raise ValueError(f"--prompt: expected a text of at least two tokens, found {options.prompt!r}")
+    check_length(lm.config, len(ids), 1, None)
+    return lm, ids

@@ -1,0 +1,261 @@
+"""Figures of what a config takes: KV heads, parameters, memory of the cache, rows that fit."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minidecilm import costs
+from minidecilm.config import Config
+from minidecilm.plots.axes import binary, categories, label_ends, logarithmic, points_of
+from minidecilm.plots.style import GREY, color_of, ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Parts of a model: neighbours differ in lightness, and none has the colour of a model.
+_PART_COLORS = ("#332288", "#88CCEE", "#DDCC77", "#999933", "#882255", "#CC6677")
+
+
+def kv_heads(ax: "Axes", name: str, heads: Sequence[int], index: int = 0, most: int | None = None) -> "Axes":
+    """Draw the KV heads of every layer as bars, on an axis on which each step doubles.
+
+    Parameters
+    ----------
+    ax : Axes
+    name : str
+        Title of the model; sets the colour.
+    heads : sequence of int
+        One number per layer, first to last.
+    index : int
+        Which of several models it is, for those without a colour of their own.
+    most : int, optional
+        Heads that the axis reaches to, for panels that share it; by default those of this model.
+
+    Returns
+    -------
+    Axes
+        The one that was given.
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.kv_heads(ax, "DeciLM-6b", preset("decilm-6b").num_key_value_heads_per_layer)
+    >>> [int(bar.get_height()) for bar in ax.patches[:4]]
+    [4, 2, 2, 2]
+    """
+    ax.bar(range(len(heads)), heads, width=0.8, color=color_of(name, index), label=name)
+    highest = max(*heads, most or 4)
+    logarithmic(ax, "y", [2**k for k in range(highest.bit_length())])
+    ax.set_ylim(0.5, 1.3 * highest)  # half a head, so that one head has a height
+    ax.margins(x=0.01)
+    ax.grid(axis="x", visible=False)
+    ax.set_title(f"{name}: {sum(heads):,} in all")
+    ax.set_xlabel("layer")
+    ax.set_ylabel("KV heads")
+    return ax
+
+
+def parameters(ax: "Axes", configs: Mapping[str, Config]) -> "Axes":
+    """Draw where the parameters of models are, as one stacked bar per model.
+
+    Parameters
+    ----------
+    ax : Axes
+    configs : mapping of str to Config
+        By title.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.parameters(ax, {"DeciLM-6b": preset("decilm-6b")})
+    >>> round(float(sum(bar.get_width() for bar in ax.patches)), 4)
+    5.7171
+    """
+    names = list(configs)
+    parts = [costs.parameters_by_part(config) for config in configs.values()]
+    total = np.array([sum(part.values()) for part in parts])
+    scale, unit = (1e9, "billions") if total.max() >= 1e8 else (1e6, "millions")
+    left = np.zeros(len(names))
+    for part, color in zip(parts[0], _PART_COLORS, strict=True):
+        widths = np.array([counts[part] for counts in parts]) / scale
+        ax.barh(range(len(names)), widths, 0.62, left=left, color=color, label=part)
+        left += widths
+    for row, count in enumerate(total / scale):
+        ax.annotate(f"{count:.3g}", (count, row), (4, 0), textcoords="offset points", va="center")
+    ax.invert_yaxis()
+    categories(ax.yaxis, names)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlim(0, 1.12 * total.max() / scale)
+    ax.set_title("Parameters by part")
+    ax.set_xlabel(f"parameters ({unit})")
+    seen = [bars for bars in ax.containers if max(bar.get_width() for bar in bars) > 0.005 * left.max()]
+    ax.legend(handles=seen, loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=3, handlelength=1.2)
+    return ax
+
+
+def kv_cache_by_context(
+    ax: "Axes",
+    configs: Mapping[str, Config],
+    contexts: Sequence[int],
+    batch_size: int = 1,
+    dtype: str = "bfloat16",
+) -> "Axes":
+    """Draw the memory of the KV cache against context; a dot marks the length a model was trained with.
+
+    Parameters
+    ----------
+    ax : Axes
+    configs : mapping of str to Config
+        By title.
+    contexts : sequence of int
+        Tokens of each row, ascending.
+    batch_size : int
+        Rows.
+    dtype : str
+        Storage of keys and values.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> models = {"DeciLM-6b": preset("decilm-6b"), "Llama 2 7B": preset("llama-2-7b")}
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.kv_cache_by_context(ax, models, [1024, 4096])
+    >>> [int(line.get_ydata()[-1]) for line in ax.lines]
+    [104857600, 2147483648]
+    """
+    for index, (name, config) in enumerate(configs.items()):
+        nbytes = [costs.kv_cache_bytes(config, batch_size, context, dtype) for context in contexts]
+        trained = [context == config.max_position_embeddings for context in contexts]
+        ax.plot(contexts, nbytes, color=color_of(name, index), label=name, marker="o", markevery=trained)
+    ax.annotate("● length trained with", (0.03, 0.94), xycoords="axes fraction", fontsize=10)
+    ax.set_title("KV cache against context")
+    ax.set_xlabel("context (tokens)")
+    _memory_axes(ax, contexts, batch_size, dtype)
+    return ax
+
+
+def kv_cache_by_batch(
+    ax: "Axes",
+    configs: Mapping[str, Config],
+    batch_sizes: Sequence[int],
+    context: int = 4096,
+    dtype: str = "bfloat16",
+) -> "Axes":
+    """Draw the memory of the KV cache against batch size; parameters are as in :func:`kv_cache_by_context`.
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.kv_cache_by_batch(ax, {"DeciLM-6b": preset("decilm-6b")}, [1, 64], context=1024)
+    >>> ax.get_xlabel()
+    'batch size (rows of 1,024 tokens)'
+    """
+    for index, (name, config) in enumerate(configs.items()):
+        nbytes = [costs.kv_cache_bytes(config, batch_size, context, dtype) for batch_size in batch_sizes]
+        ax.plot(batch_sizes, nbytes, color=color_of(name, index), label=name)
+    ax.set_title("KV cache against batch size")
+    ax.set_xlabel(f"batch size (rows of {context:,} tokens)")
+    _memory_axes(ax, batch_sizes, None, dtype)
+    return ax
+
+
+def _memory_axes(ax: "Axes", counts: Sequence[int], batch_size: int | None, dtype: str) -> None:
+    """Logarithmic axes, so that a ratio is a distance, and labels at the lines' ends."""
+    logarithmic(ax, "x", counts[:: max(1, len(counts) // 4)])
+    nbytes = np.concatenate([points_of(line)[:, 1] for line in ax.lines])
+    exponents = range(int(nbytes.min()).bit_length() - 1, int(nbytes.max()).bit_length() + 1)
+    logarithmic(ax, "y", [2**k for k in exponents if k % 3 == 0], binary)
+    rows = "" if batch_size in (None, 1) else f", {batch_size} rows"
+    ax.set_ylabel(f"KV cache, {dtype}{rows} (bytes)")
+    label_ends(ax)
+
+
+def largest_batch(
+    ax: "Axes",
+    configs: Mapping[str, Config],
+    memories: Mapping[str, int],
+    context: int = 4096,
+    weights: str | None = None,
+    kv_cache: str = "bfloat16",
+) -> "Axes":
+    """Draw how many rows fit a memory beside the weights, as one dot per model and memory.
+
+    Parameters
+    ----------
+    ax : Axes
+    configs : mapping of str to Config
+        By title.
+    memories : mapping of str to int
+        Bytes, by title, ascending.
+    context : int
+        Tokens in the cache of each row.
+    weights : str or None
+        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
+    kv_cache : str
+        Storage of keys and values.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from minidecilm import plots, preset
+    >>> with plots.style():
+    ...     figure, ax = plots.new_figure()
+    ...     ax = plots.largest_batch(ax, {"DeciLM-6b": preset("decilm-6b")}, {"24 GB": 24 * 10**9})
+    >>> ax.lines[0].get_xdata().tolist()
+    [119]
+    """
+    from matplotlib.lines import Line2D
+
+    names, most = list(configs), 1
+    markers = dict(zip(memories, "osDv^<>p*h", strict=False))
+    for row, name in enumerate(names):
+        color = color_of(name, row)
+        for title, nbytes in memories.items():
+            rows = costs.largest_batch(configs[name], nbytes, context, weights, kv_cache)
+            most = max(most, rows)
+            if rows:
+                ax.plot([rows], [row], markers[title], color=color, label=title, markersize=9)
+            ax.annotate(
+                f"{rows:,}" if rows else f"{title}: none",
+                (max(rows, 1), row),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10,
+                color=ink(color),
+            )
+    ax.legend(
+        handles=[
+            Line2D([], [], marker=marker, color=GREY, linestyle="", label=title)
+            for title, marker in markers.items()
+        ],
+        loc="upper right",
+        handletextpad=0.2,
+    )
+    logarithmic(ax, "x", [2**k for k in range(0, most.bit_length() + 1, 2)])
+    categories(ax.yaxis, names)
+    ax.set_xlim(0.7, 1.7 * most)
+    ax.set_ylim(len(names) - 0.6, -0.7)
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Rows that fit beside the weights")
+    ax.set_xlabel(f"largest batch (rows of {context:,} tokens)")
+    return ax

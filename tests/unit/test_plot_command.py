@@ -1,0 +1,123 @@
+"""`minidecilm plot`: files of every kind, and one line for every mistake."""
+
+import json
+
+import pytest
+
+from minidecilm import preset
+from minidecilm.figures import OF_A_RUN, OF_CONFIGS
+from tests import checks
+from tests.unit.test_cli import run
+
+NAMES = [*OF_CONFIGS, *OF_A_RUN]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_plot_of_the_demo_model(capsys, tmp_path, name):
+    file, numbers = tmp_path / "plot.svg", tmp_path / "plot.csv"
+    assert run(capsys, "plot", name, "demo", "--out", file, "--csv", numbers) == (0, "", "")
+    assert file.read_text().startswith("<?xml")
+    header, *rows = numbers.read_text().splitlines()
+    assert header.startswith("panel,series,")
+    assert len(rows) > 2
+    assert sorted(tmp_path.iterdir()) == [numbers, file]
+
+
+@pytest.mark.parametrize("name", ["kv-heads", "parameters", "kv-cache-batch", "throughput", "rope-base"])
+def test_several_models(capsys, tmp_path, name):
+    models = ["decilm-6b", "Llama-2-7B", "--config", "mistral-7b"]
+    assert (
+        run(capsys, "plot", name, *models, "--out", tmp_path / "p.svg", "--csv", tmp_path / "p.csv")[0] == 0
+    )
+    numbers = (tmp_path / "p.csv").read_text()
+    assert all(title in numbers for title in ("DeciLM-6b", "Llama 2 7B", "Mistral 7B"))
+
+
+def test_a_config_of_ones_own(capsys, tmp_path):
+    values = preset("decilm-6b").to_dict()
+    values["num_key_value_heads_per_layer"] = [8, 2] * 16
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(values))
+    arguments = ("--config", tmp_path / "mine" / "config.json", "--csv", tmp_path / "p.csv")
+    assert run(capsys, "plot", "kv-heads", *arguments, "--out", tmp_path / "p.png")[0] == 0
+    rows = [line.split(",")[1:] for line in (tmp_path / "p.csv").read_text().splitlines()[1:]]
+    assert rows == [["mine", str(layer), str(heads)] for layer, heads in enumerate([8, 2] * 16)]
+
+
+def test_formats_and_dark(capsys, tmp_path):
+    starts = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
+    for suffix, start in starts.items():
+        assert run(capsys, "plot", "kv-heads", "--out", tmp_path / f"p.{suffix}")[0] == 0
+        assert (tmp_path / f"p.{suffix}").read_bytes().startswith(start)
+    run(capsys, "plot", "kv-heads", "--out", tmp_path / "dark.svg", "--dark")
+    assert "#14181e" in (tmp_path / "dark.svg").read_text()
+    assert "#14181e" not in (tmp_path / "p.svg").read_text()
+
+
+def test_device_context_layer_and_prompt(capsys, tmp_path):
+    def numbers(*arguments):
+        assert (
+            run(capsys, "plot", *arguments, "--out", tmp_path / "p.svg", "--csv", tmp_path / "p.csv")[0] == 0
+        )
+        return (tmp_path / "p.csv").read_text()
+
+    a10 = numbers("throughput", "decilm-6b")
+    assert a10 != numbers("throughput", "decilm-6b", "--device", "h100")
+    int4 = numbers("throughput", "decilm-6b", "--weights", "int4")
+    assert float(int4.splitlines()[1].split(",")[-1]) > 2 * float(a10.splitlines()[1].split(",")[-1])
+    assert "rows of 99 tokens" in numbers("throughput", "decilm-6b", "--context", 99)
+    assert "head 7, KV head 1" in numbers("attention", "demo", "--layer", 1)
+    long, short = (numbers("attention", "--prompt", text) for text in ("One day, Sam ran home.", "One day"))
+    assert len(long) > len(short)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pie", "--out", "p.svg"], "no plot 'pie': choose from kv-heads, parameters"),
+        (["kv-heads"], "--out"),
+        (["kv-heads", "--out", "p.jpg"], "p.jpg: expected a name that ends in .svg, .png, .pdf"),
+        (["kv-heads", "--out", "p.gif", "--csv", "p.csv"], "p.gif: expected a name"),
+        (["kv-heads", "--out", "p"], "expected a name that ends in"),
+        (["kv-heads", "--out", "no/such/folder/p.svg"], "no such folder"),
+        (["kv-heads", "--out", "p.svg", "--csv", "no/such/folder/p.csv"], "no such folder"),
+        (["kv-heads", "gpt-5", "--out", "p.svg"], "gpt-5"),
+        (["kv-heads", "--config", "no/config.json", "--out", "p.svg"], "no/config.json"),
+        (["kv-heads", "demo", "demo", "--out", "p.svg"], "two models"),
+        (["angles", "decilm-6b", "decilm-7b", "--out", "p.svg"], "of one model, found 2"),
+        (["throughput", "--device", "abacus", "--out", "p.svg"], "abacus"),
+        (["throughput", "--devices", "no.json", "--out", "p.svg"], "no.json"),
+        (["largest-batch", "--weights", "int2", "--out", "p.svg"], "int2"),
+        (["throughput", "--context", "0", "--out", "p.svg"], "--context: expected at least 1, found 0"),
+        (["throughput", "--context", "99999999", "--out", "p.svg"], "before the first row"),
+        (["attention", "decilm-6b", "--out", "p.svg"], "preset without weights"),
+        (["attention", "demo", "demo", "--out", "p.svg"], "of one model"),
+        (["attention", "no/such/folder", "--out", "p.svg"], "no/such/folder"),
+        (["attention", "--layer", "8", "--out", "p.svg"], "--layer: expected 0 to 7, found 8"),
+        (["attention", "--prompt", "", "--out", "p.svg"], "at least two tokens"),
+        (["attention", "--prompt", "word " * 2000, "--out", "p.svg"], "exceeds 1024 tokens"),
+        (["activations", checks.GOLDEN, "--out", "p.svg"], "tokenizer.model"),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:50] if isinstance(value, list) else "",
+)
+def test_bad_input_gives_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "plot", *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("heads", [None, [7] * 32], ids=["no KV heads", "7 for 32 query heads"])
+def test_wrong_kv_heads_are_refused(capsys, tmp_path, heads):
+    values = preset("decilm-6b").to_dict()
+    del values["num_key_value_heads_per_layer"]
+    if heads is not None:
+        values["num_key_value_heads_per_layer"] = heads
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    for name in OF_CONFIGS:
+        code, _, err = run(capsys, "plot", name, tmp_path / "config.json", "--out", tmp_path / "p.svg")
+        assert code == 2
+        assert "num_key_value_heads_per_layer" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
