@@ -7,11 +7,12 @@ Every function takes an ``executor``, anything with the interface of :class:`con
 - ``distributed.Client(...).get_executor()``: a Dask cluster (extra ``distributed``).
 
 A worker gets the path of the model, not its weights, and maps the files into its own memory, so the path must
-lead to the same model wherever a worker runs. Results are the same, and in the same order, in each case.
+lead to the same model wherever a worker runs. Losses are the same in each case, and in the same order; where
+workers have another number of threads, or other processors, up to rounding.
 
 Every worker's NumPy starts as many threads as there are cores. With several workers on one machine, set
 ``OPENBLAS_NUM_THREADS`` (or ``MKL_NUM_THREADS``, by what NumPy was built with) to their share before they
-start. Dask's own processes set it to 1.
+start. Dask's own processes set both to 1.
 """
 
 from collections.abc import Sequence
