@@ -92,15 +92,20 @@ class LlamaFile:
         return tokenizer
 
     def _weights(self) -> Iterator[TensorSource]:
+        """Yield every weight under its Hugging Face name; each is widened when it is written."""
         config = self.config()
         stored = {tensor.name: tensor for tensor in self._reader.tensors}
         names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, len(config.layers))
         for name, shape in config.parameter_shapes().items():
-            tensor = stored[names.get_name(name, try_suffixes=(".weight",)) + ".weight"]
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(shape)
-            if name.endswith(("q_proj.weight", "k_proj.weight")):
-                values = split_halves(values, config.head_dim)
-            yield TensorSource.from_array(name, values)
+            own_name = names.get_name(name, try_suffixes=(".weight",))
+            if own_name not in stored:
+                raise ValueError(f"{self.path}: tensor {own_name} is missing")
+            yield TensorSource(name, "F32", shape, _widen(stored[own_name], name, config.head_dim))
+
+
+def _widen(tensor: gguf.ReaderTensor, name: str, head_dim: int) -> Iterator[Array]:
+    values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+    yield split_halves(values, head_dim) if name.endswith(("q_proj.weight", "k_proj.weight")) else values
 
 
 def split_halves(weight: Array, head_dim: int) -> Array:

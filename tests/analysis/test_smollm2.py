@@ -1,6 +1,7 @@
 """A GGUF file becomes the checkpoint it was made from; its tokenizer splits as its merges say."""
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError
 
 import numpy as np
@@ -34,13 +35,28 @@ CONFIG = Config(
 )
 
 
+LLAMA_CPP_NAMES = {
+    "embed_tokens": "token_embd.weight",
+    "q_proj": "blk.{}.attn_q.weight",
+    "k_proj": "blk.{}.attn_k.weight",
+    "v_proj": "blk.{}.attn_v.weight",
+    "o_proj": "blk.{}.attn_output.weight",
+    "gate_proj": "blk.{}.ffn_gate.weight",
+    "up_proj": "blk.{}.ffn_up.weight",
+    "down_proj": "blk.{}.ffn_down.weight",
+    "input_layernorm": "blk.{}.attn_norm.weight",
+    "post_attention_layernorm": "blk.{}.ffn_norm.weight",
+    "norm": "output_norm.weight",
+}
+
+
 def llama_cpp_order(weight, heads):
     """As llama.cpp's converter writes q and k: rows of the two halves of a head take turns."""
     halves = weight.reshape(heads, 2, -1, weight.shape[1])
     return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_gguf(path, config, weights, **changes):
+def write_gguf(path, config, weights, leave_out=None, **changes):
     strings = {
         "general.name": "tiny",
         "tokenizer.ggml.model": "gpt2",
@@ -63,12 +79,13 @@ def write_gguf(path, config, weights, **changes):
     writer.add_eos_token_id(2)
     writer.add_token_list(PIECES)
     writer.add_token_merges(MERGES)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, len(config.layers))
+    kv_heads = config.layers[0].num_key_value_heads
     for name, weight in weights.items():
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.layers[0].num_key_value_heads}
-        kind = name.split(".")[-2]
-        ordered = llama_cpp_order(weight, heads[kind]) if kind in heads else weight
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)) + ".weight", ordered)
+        layer, kind = (re.findall(r"\d+", name) or [""])[0], name.split(".")[-2]
+        heads = {"q_proj": config.num_attention_heads, "k_proj": kv_heads}.get(kind)
+        ordered = weight if heads is None else llama_cpp_order(weight, heads)
+        if kind != leave_out:
+            writer.add_tensor(LLAMA_CPP_NAMES[kind].format(layer), ordered)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -130,6 +147,13 @@ def test_files_that_would_be_misread_are_refused(tmp_path, weights, change):
     [(key, value)] = change.items()
     with pytest.raises(ValueError, match=rf"{key}: expected .*, found '{value}'"):
         LlamaFile(tmp_path / "other.gguf")
+
+
+def test_a_missing_tensor_is_named(tmp_path, weights):
+    write_gguf(tmp_path / "short.gguf", CONFIG, weights, leave_out="v_proj")
+    with pytest.raises(ValueError, match=r"tensor blk\.0\.attn_v\.weight is missing"):
+        LlamaFile(tmp_path / "short.gguf").write_checkpoint(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_missing_weights_say_what_to_install(monkeypatch):
