@@ -10,15 +10,19 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minidecilm.allocate import choose_allocation
     from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
     from minidecilm.checkpoint import write_random_checkpoint
     from minidecilm.config import Config, LayerConfig
     from minidecilm.diverge import compare, first_difference
     from minidecilm.errors import CheckpointError, ConfigError
+    from minidecilm.evaluate import text_rows, token_losses
     from minidecilm.generation import generate_tokens
     from minidecilm.observe import STAGES, Recorder
+    from minidecilm.pooling import pool_kv_heads
     from minidecilm.presets import PRESET_NAMES, preset
     from minidecilm.quantize import quantize_checkpoint
+    from minidecilm.sweep import measure_allocations, sensitivity
     from minidecilm.trace import Step
 
 __version__ = "0.1.0"
@@ -34,19 +38,26 @@ __all__ = [
     "LayerConfig",
     "Recorder",
     "Step",
+    "choose_allocation",
     "compare",
     "first_difference",
     "generate",
     "generate_tokens",
     "load",
+    "measure_allocations",
+    "pool_kv_heads",
     "preset",
     "quantize_checkpoint",
+    "sensitivity",
     "stream",
+    "text_rows",
+    "token_losses",
     "write_random_checkpoint",
 ]
 
 # Importing the package loads none of it: a name, or a module of the package, is loaded when it is first used.
 _HOMES = {
+    "choose_allocation": "allocate",
     "PROMPT_TEMPLATES": "api",
     "LanguageModel": "api",
     "generate": "api",
@@ -59,12 +70,17 @@ _HOMES = {
     "first_difference": "diverge",
     "CheckpointError": "errors",
     "ConfigError": "errors",
+    "text_rows": "evaluate",
+    "token_losses": "evaluate",
     "generate_tokens": "generation",
     "STAGES": "observe",
     "Recorder": "observe",
+    "pool_kv_heads": "pooling",
     "PRESET_NAMES": "presets",
     "preset": "presets",
     "quantize_checkpoint": "quantize",
+    "measure_allocations": "sweep",
+    "sensitivity": "sweep",
     "Step": "trace",
 }
 
