@@ -70,7 +70,7 @@ def test_the_table_shows_the_chosen_and_the_limited(result):
 
 def test_the_stories_are_those_that_training_never_sees():
     """After a change of the story writer: see analysis/data/README.md."""
-    assert allocation.read_stories() == list(stories(HELD_OUT_START, 200))
+    assert allocation.read_stories() == list(stories(HELD_OUT_START, 100))
 
 
 def test_the_published_numbers_are_of_the_demo_that_is_here():
