@@ -75,7 +75,9 @@ def main(out: Path = FIGURES) -> None:
     )
     save(
         "policy-perplexity",
-        draw(perplexity, "Perplexity of the demo model by\nposition, token by token", "perplexity (of 32 tokens)"),
+        draw(
+            perplexity, "Perplexity of the demo model\nby position, token by token", "perplexity (32 tokens)"
+        ),
         out,
         size=size,
     )
