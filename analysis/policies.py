@@ -47,7 +47,7 @@ def main(out: Path = FIGURES) -> None:
     )
     perplexity = {
         name: feeding.perplexity_by_position(feeding.next_token_losses(logits, ids), STEP)
-        for name, logits in {"no scaling": feeding.decode_logits(unscaled, ids), **decoded}.items()
+        for name, logits in {"no scaling": unscaled(ids), **decoded}.items()
     }
 
     def draw(values, title, unit):
@@ -75,7 +75,9 @@ def main(out: Path = FIGURES) -> None:
     )
     save(
         "policy-perplexity",
-        draw(perplexity, "Perplexity of the demo model by\nposition, token by token", "perplexity (of 32 tokens)"),
+        draw(
+            perplexity, "Perplexity of the demo model\nby position, token by token", "perplexity (32 tokens)"
+        ),
         out,
         size=size,
     )

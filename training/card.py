@@ -134,7 +134,7 @@ def _extended(run: dict[str, Any]) -> str:
     for start in run["starts"][1:]:
         edited = start["stories"] != before["stories"]
         if edited or _plan(start) != _plan(before):
-            note = ", with stories that had been edited" if edited else ""
+            note = ", with stories edited before (the overlaps below are with these)" if edited else ""
             parts.append(f"from step {start['step']:,} to {_plan(start)}{note}")
         before = start
     if not parts:
