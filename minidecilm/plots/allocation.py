@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from minidecilm.plots.axes import plain
 from minidecilm.plots.style import BLUE, GREY, VERMILION, ink
 
 if TYPE_CHECKING:
@@ -88,17 +89,22 @@ def allocations(
     ax.plot(*zip(*every, strict=True), ".", color=GREY, alpha=0.5, markersize=5, label="every allocation")
     ax.plot(*zip(*chosen, strict=True), "o-", color=BLUE, markersize=5, label="chosen layer by layer")
     ax.plot(*zip(*uniform.values(), strict=True), "s", color=VERMILION, label="the same limit in every layer")
+    highest = max(perplexity for _, perplexity in uniform.values())
     for limit, place in uniform.items():
+        above = place[1] == highest  # the line falls from there
         ax.annotate(
             f"at most {limit}",
             place,
-            (7, 0),
+            (0, 8 if above else -8),
             textcoords="offset points",
-            va="center",
+            ha="center",
+            va="bottom" if above else "top",
             fontsize=10,
             color=ink(VERMILION),
         )
     ax.xaxis.set_major_formatter("{x:,.0f}")
+    plain(ax, "y")
+    ax.margins(x=0.09, y=0.14)  # room for the words at the squares
     ax.set_title("Perplexity against cache")
     ax.set_xlabel("KV cache (bytes per token)")
     ax.set_ylabel("perplexity")

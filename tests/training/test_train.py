@@ -82,4 +82,6 @@ def test_the_card_tells_of_another_plan_and_of_other_stories():
     assert _extended({"starts": [first, {**first, "step": 500}]}) == ""
     later = {**first, "step": 900, "steps": 1200, "stories": "b"}
     text = _extended({"starts": [first, {**first, "step": 500}, later]})
-    assert "planned for 80 minutes in all and went on from step 900 to 1,200 steps, with stories edited" in text
+    assert (
+        "planned for 80 minutes in all and went on from step 900 to 1,200 steps, with stories edited" in text
+    )
