@@ -205,7 +205,7 @@ def page(results: dict[str, Any], peers: dict[str, Any]) -> str:
             profile_rows(results["profiles"], limits),
         ),
         missed=table(
-            ["goal", "wanted", "reached", "allowed", "reading ms", "arithmetic ms", "took ms", "of the limit"],
+            ["goal", "wanted", "reached", "allowed", "reading ms", "arithmetic ms", "took ms", "of limit"],
             missed_rows(peers, limits),
         ),
     )  # fmt: skip
