@@ -1,9 +1,9 @@
 """Decode on an A10: what it allows, what the model card measured, and what the "15 times" are made of.
 
 The card's 14.92 compares DeciLM-6b on Infery LLM at batch 128 with Llama 2 7B on PyTorch at batch 8. On one
-engine, PyTorch, it is 4.80, with 8 times the batch, for which Llama 2's cache leaves no room; the rest, 3.11,
-is the other engine and twice the batch again. At an equal batch of 8 the A10's own limits are 1.54 times as
-high for DeciLM-6b as for Llama 2 7B, if 1,024 tokens are cached: the design buys room for rows above all.
+engine, PyTorch, it is 4.80, with 8 times the batch; the rest, 3.11, is the other engine and twice the batch
+again. If 1,024 tokens are cached, Llama 2's cache leaves no room for such a batch, and at an equal one of 8
+the A10's own limits are 1.54 times as high for DeciLM-6b as for Llama 2 7B: the design buys room for rows.
 
 The measurements: https://huggingface.co/Deci/DeciLM-6b
 """

@@ -351,6 +351,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    backends.check_threads()  # Numba measures the machine's limits for every backend
     plan = bench.Plan(options.prompt_tokens, options.new_tokens, options.batch, options.rounds)
     settings = {name: getattr(options, name) for name in _LOAD_OPTIONS}
     if options.config is not None:

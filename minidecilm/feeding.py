@@ -30,6 +30,11 @@ def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None
     (B, T, V) array
         Logits after each token.
 
+    Raises
+    ------
+    ValueError
+        For ids of a wrong shape or range.
+
     Examples
     --------
     >>> import minidecilm
@@ -37,7 +42,7 @@ def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None
     >>> bool(np.allclose(decode_logits(model, [[1, 5, 9]]), model([[1, 5, 9]]), atol=1e-4))
     True
     """
-    ids = np.asarray(input_ids)
+    ids = _texts(input_ids)
     B, T = ids.shape
     cache = model.new_cache(B, T)
     logits = np.empty((B, T, model.config.vocab_size), model.dtype)
@@ -70,13 +75,21 @@ def prefix_logits(
     (B, N, V) array
         Logits after the last token of each beginning.
 
+    Raises
+    ------
+    ValueError
+        For ids of a wrong shape or range, or a length that is not one of a beginning.
+
     Examples
     --------
     >>> import minidecilm
     >>> prefix_logits(minidecilm.load("demo").model, [[1, 5, 9]], [1, 3]).shape
     (1, 2, 2048)
     """
-    ids = np.asarray(input_ids)
+    ids = _texts(input_ids)
+    for length in lengths:
+        if not 1 <= length <= ids.shape[1]:
+            raise ValueError(f"lengths: expected 1 to {ids.shape[1]} tokens, found {length}")
     logits = np.empty((len(ids), len(lengths), model.config.vocab_size), model.dtype)
     with progress_bar(sum(lengths), "reading beginnings in one call", "token", progress) as bar:
         for index, length in enumerate(lengths):
@@ -84,6 +97,13 @@ def prefix_logits(
             logits[:, index] = model(ids[:, :length], cache, last_only=True)[:, 0]
             bar.update(length)
     return logits
+
+
+def _texts(input_ids: npt.ArrayLike) -> Array:
+    ids = np.asarray(input_ids)
+    if ids.ndim != 2 or ids.size == 0:
+        raise ValueError(f"input_ids: expected (B, T) integers, found shape {ids.shape}")
+    return ids
 
 
 def divergence(logits: Array, others: Array) -> Array:

@@ -40,7 +40,9 @@ def _parameters(configs: Configs, options: Namespace) -> "plots.Figure":
 def _kv_cache(configs: Configs, options: Namespace) -> "plots.Figure":
     figure, ax = plots.new_figure(size=(5.4, 3.4))
     longest = max(config.max_position_embeddings for config in configs.values())
-    plots.kv_cache_by_context(ax, configs, [length for length in _POWERS[6:] if length <= 2 * longest])
+    plots.kv_cache_by_context(
+        ax, configs, [length for length in _POWERS if min(64, longest) <= length <= 2 * longest]
+    )
     return figure
 
 

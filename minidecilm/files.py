@@ -15,6 +15,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the name of a file to write")
+    if path.exists() and not path.is_file():  # to be replaced is not what a device expects
+        raise FileExistsError(f"{path} is a pipe or device: give the name of a file to write")
     path = path.resolve()  # writes through a link, rather than replace it
     temporary = path.with_name(f".{path.name}.part")
     try:

@@ -62,6 +62,8 @@ def find_model(name: str) -> Model:
     >>> find_model("llama-2-7b").weight_bytes
     13476831232
     """
+    if not name:
+        raise ValueError("model: the name is empty")
     if name.lower() in PRESET_NAMES or Path(name).is_file():
         config = preset(name) if name.lower() in PRESET_NAMES else Config.from_file(name)
         return Model(name, config, costs.weight_bytes(config), [config.torch_dtype])

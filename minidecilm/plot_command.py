@@ -11,6 +11,7 @@ from minidecilm.generation import check_length
 from minidecilm.info import find_model
 from minidecilm.presets import PRESET_NAMES
 
+_MAX_CONTEXT = 1 << 24  # as large as a config's max_position_embeddings can be
 _PROMPT = "Once upon a time, there was a little fox named Sam who lived in a den on a hill with his uncle."
 
 
@@ -59,8 +60,12 @@ def run(options: argparse.Namespace) -> int:
     for path in (options.out, options.csv):
         if path is not None and not path.parent.is_dir():
             raise FileNotFoundError(f"{path}: there is no such folder")
-    if options.context is not None and options.context < 1:
-        raise ValueError(f"--context: expected at least 1, found {options.context}")
+        if path is not None and path.exists() and not path.is_file():
+            raise ValueError(f"{path}: expected the name of a file to write, found a folder, pipe or device")
+    if options.csv is not None and options.csv.resolve() == options.out.resolve():
+        raise ValueError(f"{options.csv}: --out and --csv name the same file")
+    if options.context is not None and not 1 <= options.context <= _MAX_CONTEXT:
+        raise ValueError(f"--context: expected 1 to {_MAX_CONTEXT:,}, found {options.context}")
     names = [*options.models, *options.config]
     with plots.style(dark=options.dark):
         if options.name in OF_CONFIGS:
@@ -82,10 +87,18 @@ def _configs(names: list[str]) -> dict[str, Config]:
         title = plots.TITLES.get(
             name.lower(), path.resolve().parent.name if path.name == "config.json" else path.name
         )
+        title = _plain(title)
         if title in configs:
             raise ValueError(f"{name}: two models would both be called {title!r} in the figure")
         configs[title] = find_model(name).config
     return configs
+
+
+def _plain(title: str) -> str:
+    """Keep matplotlib from reading a name as mathematics, or as that of something to leave out."""
+    return (
+        title.replace("$", r"\$").replace("_", " ", 1) if title.startswith("_") else title.replace("$", r"\$")
+    )
 
 
 def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageModel, list[int]]:

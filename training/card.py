@@ -36,8 +36,8 @@ its configuration keys, tensor names and three shards, with layers that straddle
 The text is written by a program, `training/stories.py`: {plots} plot skeletons with many sentence
 patterns for each step, and lists of names, kinds, places and things. A girl and a boy, one of the
 family, a place and a thing are cast first and stay the same to the end. No third-party text was used.
-Every story has a number; training used the numbers 0 to {last_story:,}, each once, and the held-out set
-comes from numbers that training never reaches.
+Every story has a number; training used the numbers 0 to {last_story:,}, each at most once, and the
+held-out set comes from numbers that training never reaches.
 
 The tokenizer is a SentencePiece BPE with the settings of Llama 2 (byte fallback, split digits, identity
 normalisation), trained on the same stories. Every name, kind, thing and family word is a single piece.

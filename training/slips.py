@@ -29,6 +29,11 @@ _CALLED = re.compile(
     rf"|\b(?!There|It|He|She)([A-Z][a-z]+) (?:the|was an?) (?:[a-z]+ )?({_KINDS})\b"
 )
 _THING = re.compile(rf"\b({'|'.join(ADJECTIVES)}) ({'|'.join(THINGS)})\b")
+_ANY_NAME = "|".join(NAMES["girl"] + NAMES["boy"])
+_ALONE = re.compile(
+    rf"\b({_ANY_NAME}) (?:asked|hugged|told|thanked|helped|saw|met) \1\b"
+    rf"|\b({_ANY_NAME}) held one side, and \2\b"
+)
 _SUBJECTS = {"girl": re.compile(r"\b[Hh]e\b"), "boy": re.compile(r"\b[Ss]he\b")}
 
 
@@ -94,5 +99,6 @@ def slips(text: str) -> dict[str, bool]:
         "two adjectives for one thing": any(len(one) > 1 for one in adjectives.values()),
         "he for a girl or she for a boy": _wrong_pronoun(text),
         "parts of two variants of a plot": _mixed_plot(text),
+        "one character as two": bool(_ALONE.search(text)),
     }
     return found | {"any of these": any(found.values())}

@@ -37,6 +37,19 @@ class Backend:
     swiglu: Callable[..., ops.Array] = ops.swiglu
 
 
+def check_threads() -> None:
+    """Refuse in one line a number of threads at which Numba itself warns, or fails, at length.
+
+    Raises
+    ------
+    ValueError
+        If NUMBA_NUM_THREADS is set to anything but a positive integer.
+    """
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not threads.isdecimal() or int(threads) < 1:
+        raise ValueError(f"NUMBA_NUM_THREADS={threads!r}: expected an integer of at least 1")
+
+
 def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float32") -> Backend:
     """Make the backend of that name.
 
@@ -64,9 +77,7 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
     if name == "auto":
         name = "numba" if parameters >= AUTO_PARAMETERS and dtype == "float32" else "numpy"
     if name == "numba":
-        threads = os.environ.get("NUMBA_NUM_THREADS", "1")  # Numba itself warns, or fails, at length
-        if not threads.isdecimal() or int(threads) < 1:
-            raise ValueError(f"NUMBA_NUM_THREADS={threads!r}: expected an integer of at least 1")
+        check_threads()
         from minidecilm.backends import numba_backend
 
         return numba_backend.create()

@@ -5,7 +5,7 @@ depends on the program: give it as `reserved_bytes`.
 """
 
 from minidecilm.config import Config
-from minidecilm.costs.memory import Storage, kv_cache_bytes, weight_bytes
+from minidecilm.costs.memory import Storage, check_counts, kv_cache_bytes, weight_bytes
 
 
 def largest_batch(
@@ -66,7 +66,7 @@ def rows_that_fit(config: Config, free_bytes: int, context: int, kv_cache: str =
     >>> rows_that_fit(preset("decilm-6b"), 10 * 25_600 * 4096, context=4096)
     10
     """
-    _check_positive("context", context)
+    check_counts(1, context=context)
     return max(0, free_bytes // kv_cache_bytes(config, 1, context, kv_cache))
 
 
@@ -104,11 +104,6 @@ def largest_context(
     >>> [largest_context(preset(name), 24 * 10**9, 8) for name in ("decilm-6b", "llama-2-7b")]
     [61356, 2508]
     """
-    _check_positive("batch_size", batch_size)
+    check_counts(1, batch_size=batch_size)
     free = memory_bytes - weight_bytes(config, weights) - reserved_bytes
     return max(0, free // kv_cache_bytes(config, batch_size, 1, kv_cache))
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, found {value}")

@@ -8,7 +8,7 @@ together under one percent at DeciLM's sizes.
 from math import prod
 
 from minidecilm.config import Config
-from minidecilm.costs.memory import Storage, kv_cache_bytes, stored_tensors
+from minidecilm.costs.memory import Storage, check_counts, kv_cache_bytes, stored_tensors
 
 _EMBEDDING = "model.embed_tokens.weight"
 
@@ -108,6 +108,7 @@ def forward_flops(
     >>> forward_flops(preset("decilm-6b")) / 1e9
     11.172052992
     """
+    check_counts(1, batch_size=batch_size, new_tokens=new_tokens)
     head = config.vocab_size * config.hidden_size
     skipped_positions = new_tokens - 1 if last_only else 0
     products = streamed_parameters(config) * new_tokens - head * skipped_positions
@@ -127,6 +128,7 @@ def attention_flops(
     >>> attention_flops(preset("decilm-6b"), past_tokens=4095)[0]
     67108864
     """
+    check_counts(batch_size=batch_size, new_tokens=new_tokens, past_tokens=past_tokens)
     pairs = new_tokens * past_tokens + new_tokens * (new_tokens + 1) // 2
     return tuple(
         2 * 2 * batch_size * heads * config.head_dim * pairs for heads in config.num_attention_heads_per_layer

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import prod
+from numbers import Integral
 from typing import NamedTuple
 
 from minidecilm.config import DTYPE_BYTES, Config
@@ -49,6 +50,8 @@ def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredT
     >>> tensors["lm_head.weight"].dtype, tensors["model.norm.weight"].dtype
     ('int8', 'bfloat16')
     """
+    if weights is not None and not isinstance(weights, str | Scheme):
+        raise ValueError(f"weights: expected the name of a storage or a Scheme, found {weights!r}")
     scheme = Scheme(weights) if isinstance(weights, str) and weights in BITS else weights
     floats = scheme if isinstance(scheme, str) else config.torch_dtype
     if floats not in FLOAT_BYTES:
@@ -107,6 +110,24 @@ def weight_bytes(config: Config, weights: Storage = None) -> int:
     return sum(tensor.nbytes for tensor in stored_tensors(config, weights).values())
 
 
+def check_counts(at_least: int = 0, **counts: int) -> None:
+    """Refuse, by its name, what is no integer or too small.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_counts(batch_size=-1)
+    Traceback (most recent call last):
+    ValueError: batch_size: expected an integer of at least 0, found -1
+    """
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+            raise ValueError(f"{name}: expected an integer of at least {at_least}, found {value!r}")
+
+
 def kv_cache_bytes_per_layer(
     config: Config, batch_size: int = 1, context: int = 1, dtype: str = "bfloat16"
 ) -> tuple[int, ...]:
@@ -127,6 +148,7 @@ def kv_cache_bytes_per_layer(
     """
     if dtype not in FLOAT_BYTES:
         raise ValueError(f"KV cache {dtype!r}: choose from {', '.join(FLOAT_BYTES)}")
+    check_counts(batch_size=batch_size, context=context)
     per_head = batch_size * context * 2 * config.head_dim * FLOAT_BYTES[dtype]
     return tuple(per_head * heads for heads in config.num_key_value_heads_per_layer)
 

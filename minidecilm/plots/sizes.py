@@ -228,20 +228,26 @@ def largest_batch(
     names, most = list(configs), 1
     markers = dict(zip(memories, "osDv^<>p*h", strict=False))
     for row, name in enumerate(names):
-        color = color_of(name, row)
+        color, too_small = color_of(name, row), []
         for title, nbytes in memories.items():
             rows = costs.largest_batch(configs[name], nbytes, context, weights, kv_cache)
             most = max(most, rows)
             if rows:
                 ax.plot([rows], [row], markers[title], color=color, label=title, markersize=9)
+                ax.annotate(
+                    f"{rows:,}",
+                    (rows, row),
+                    (0, 8),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=10,
+                    color=ink(color),
+                )
+            else:
+                too_small.append(title)
+        if too_small:
             ax.annotate(
-                f"{rows:,}" if rows else f"{title}: none",
-                (max(rows, 1), row),
-                (0, 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=10,
-                color=ink(color),
+                f"{', '.join(too_small)}: none", (0.8, row), va="center", fontsize=10, color=ink(color)
             )
     ax.legend(
         handles=[

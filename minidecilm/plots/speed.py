@@ -86,7 +86,7 @@ def throughput(
             )
     if not ax.lines:
         raise ValueError(
-            f"{device.title}: {' and '.join(configs)} fill its {device.memory_bytes:,} bytes "
+            f"{device.title}: {' and '.join(configs)} need all of its {device.memory_bytes:,} bytes "
             f"before the first row of {context:,} tokens"
         )
     logarithmic(ax, "x", [size for size in batch_sizes if size in (4**k for k in range(9))])
@@ -190,7 +190,8 @@ def roofline(
     """
     passes = [(size, 1, context - 1) for size in batch_sizes] + [(1, prompt, 0)]
     names = [*map(str, batch_sizes), "prompt"]
-    peak = device.fastest_flops_per_second(weights or next(iter(configs.values())).torch_dtype)
+    storages = {weights or config.torch_dtype for config in configs.values()}
+    peak = max(device.fastest_flops_per_second(storage) for storage in storages)
     intensities = np.geomspace(0.5, 2048, 60)
     roof = np.minimum(intensities * device.bytes_per_second, peak) / 1e12
     ax.plot(intensities, roof, color=GREY, linewidth=1.6, label=f"most that {device.title} allows")

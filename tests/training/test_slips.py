@@ -36,6 +36,8 @@ def test_a_story_that_keeps_to_its_cast_passes_every_check():
         ("The blue ball was back.", "two adjectives for one thing"),
         ("Lily ran as fast as he could.", "he for a girl or she for a boy"),
         ("Tom said that she was glad.", "he for a girl or she for a boy"),
+        ("Then Tom asked Tom for help.", "one character as two"),
+        ("Ben held one side, and Ben held the other side.", "one character as two"),
         ("Lily wanted to ride a bike. Tom kept three apples in the air.", "parts of two variants of a plot"),
     ],
 )

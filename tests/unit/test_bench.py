@@ -133,6 +133,13 @@ def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):
     assert "Numba cannot compile here" in out.splitlines()[-1]
 
 
+def test_an_impossible_number_of_threads_is_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "abc")
+    code, out, err = run(capsys, *QUICK)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "NUMBA_NUM_THREADS='abc'" in err
+
+
 def test_without_compiling_there_is_no_probe(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert bench.probe(threads=1) == bench.Limits(None, None, "float32", "NUMBA_DISABLE_JIT is set")

@@ -179,8 +179,19 @@ def test_what_does_not_fit_is_0():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: costs.largest_batch(TINY, 10**6, 0), "context: expected at least 1, found 0"),
-        (lambda: costs.largest_context(TINY, 10**6, 0), "batch_size: expected at least 1, found 0"),
+        (lambda: costs.largest_batch(TINY, 10**6, 0), "context: expected an integer of at least 1, found 0"),
+        (lambda: costs.largest_context(TINY, 10**6, 0), "batch_size: expected an integer of at least 1"),
+        (
+            lambda: costs.largest_batch(TINY, 10**6, 1.5),
+            "context: expected an integer of at least 1, found 1.5",
+        ),
+        (
+            lambda: costs.kv_cache_bytes(TINY, -1, 4),
+            "batch_size: expected an integer of at least 0, found -1",
+        ),
+        (lambda: costs.forward_flops(TINY, 1, 0), "new_tokens: expected an integer of at least 1, found 0"),
+        (lambda: costs.layer_costs(TINY, past_tokens=-2), "past_tokens: expected an integer of at least 0"),
+        (lambda: costs.weight_bytes(TINY, 1.5), "weights: expected the name of a storage or a Scheme, found"),
         (lambda: costs.weight_bytes(TINY, "int2"), "weights 'int2': choose from .*float64, int8, int4"),
         (lambda: costs.kv_cache_bytes(TINY, dtype="int8"), "KV cache 'int8': choose from float32, bfloat16"),
     ],

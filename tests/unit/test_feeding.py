@@ -54,3 +54,11 @@ def test_losses_are_of_the_token_that_follows():
 def test_perplexity_of_a_stretch_is_of_its_mean_loss():
     losses = np.log([[2.0, 8.0, 3.0, 3.0], [4.0, 4.0, 3.0, 27.0]])
     np.testing.assert_allclose(feeding.perplexity_by_position(losses, 2), [4.0, 3**1.5])
+
+
+def test_what_is_no_text_or_no_beginning_is_refused():
+    model = checks.golden_model()
+    with pytest.raises(ValueError, match=r"expected \(B, T\) integers, found shape \(3,\)"):
+        feeding.decode_logits(model, [1, 2, 3])
+    with pytest.raises(ValueError, match="lengths: expected 1 to 3 tokens, found 5"):
+        feeding.prefix_logits(model, [[1, 2, 3]], [5])

@@ -88,8 +88,12 @@ def test_device_context_layer_and_prompt(capsys, tmp_path):
         (["throughput", "--device", "abacus", "--out", "p.svg"], "abacus"),
         (["throughput", "--devices", "no.json", "--out", "p.svg"], "no.json"),
         (["largest-batch", "--weights", "int2", "--out", "p.svg"], "int2"),
-        (["throughput", "--context", "0", "--out", "p.svg"], "--context: expected at least 1, found 0"),
-        (["throughput", "--context", "99999999", "--out", "p.svg"], "before the first row"),
+        (["throughput", "--context", "0", "--out", "p.svg"], "--context: expected 1 to 16,777,216, found 0"),
+        (["throughput", "--context", "9999999", "--out", "p.svg"], "before the first row"),
+        (["kv-cache-batch", "--context", "9" * 30, "--out", "p.svg"], "--context: expected 1 to 16,777,216"),
+        (["kv-heads", "--out", "p.svg", "--csv", "p.svg"], "name the same file"),
+        (["kv-heads", "--out", "p.svg", "--csv", "/dev/null"], "found a folder, pipe or device"),
+        (["kv-heads", "", "--out", "p.svg"], "the name is empty"),
         (["attention", "decilm-6b", "--out", "p.svg"], "preset without weights"),
         (["attention", "demo", "demo", "--out", "p.svg"], "of one model"),
         (["attention", "no/such/folder", "--out", "p.svg"], "no/such/folder"),
@@ -121,3 +125,12 @@ def test_wrong_kv_heads_are_refused(capsys, tmp_path, heads):
         assert code == 2
         assert "num_key_value_heads_per_layer" in err
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_odd_names_and_short_contexts(capsys, tmp_path):
+    values = preset("decilm-6b").to_dict() | {"max_position_embeddings": 16}
+    for name in ("_under.json", "a$b$.json"):
+        (tmp_path / name).write_text(json.dumps(values))
+        arguments = ("plot", "kv-cache", tmp_path / name, "--csv", tmp_path / "p.csv")
+        assert run(capsys, *arguments, "--out", tmp_path / "p.svg")[0] == 0
+        assert len((tmp_path / "p.csv").read_text().splitlines()) == 3  # 16 and 32 tokens

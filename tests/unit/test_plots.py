@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -214,6 +215,12 @@ def test_passes_stand_at_or_under_the_roof():
         assert np.all(y <= np.minimum(x * 0.6, 125) * (1 + 1e-9))
     # With 64 rows Llama's larger cache leaves fewer operations for a byte.
     assert line(ax, "DeciLM-6b")[1, 0] > 2 * line(ax, "Llama 2 7B")[1, 0]
+
+
+def test_the_roof_is_that_of_the_fastest_arithmetic():
+    slow = replace(DECILM, torch_dtype="float32")
+    ax = draw(lambda ax: plots.roofline(ax, {"slow": slow, "DeciLM-6b": DECILM}, A10))
+    assert points_of(ax.lines[0])[:, 1].max() == 125
 
 
 def test_bases_and_wavelengths():
