@@ -254,7 +254,9 @@ def largest_batch(
             Line2D([], [], marker=marker, color=GREY, linestyle="", label=title)
             for title, marker in markers.items()
         ],
-        loc="upper right",
+        loc="upper center",
+        bbox_to_anchor=(0.45, -0.2),  # where no row can reach
+        ncols=len(markers),
         handletextpad=0.2,
     )
     logarithmic(ax, "x", [2**k for k in range(0, most.bit_length() + 1, 2)])
