@@ -47,16 +47,18 @@ class Sensitivity:
                 f"extra_losses: expected {len(self.config.layers)} entries, one per layer, "
                 f"found {len(self.extra_losses)}"
             )
+        if not isfinite(self.base_loss):
+            raise ValueError(f"base_loss: expected a finite number, found {self.base_loss}")
         for layer, options in enumerate(self.extra_losses):
             if not options:
                 raise ValueError(
                     f"extra_losses[{layer}]: expected a loss for some number of heads, found none"
                 )
             for heads, loss in options.items():
-                if heads < 1 or not isfinite(loss):
+                if not isinstance(heads, int) or heads < 1 or not isfinite(loss):
                     raise ValueError(
                         f"extra_losses[{layer}]: expected finite losses of at least 1 head, "
-                        f"found {loss} for {heads}"
+                        f"found {loss} for {heads!r}"
                     )
 
 
@@ -87,7 +89,7 @@ def choose_allocation(sensitivity: Sensitivity, budget: int, kv_cache: str = "bf
     sensitivity : Sensitivity
     budget : int
         Bytes of cache per token, at most.
-    kv_cache : {"bfloat16", "float16", "float32"}
+    kv_cache : {"bfloat16", "float16", "float32", "float64"}
         Storage dtype of the cache.
 
     Returns
@@ -133,7 +135,7 @@ def allocation_front(sensitivity: Sensitivity, kv_cache: str = "bfloat16") -> li
     Parameters
     ----------
     sensitivity : Sensitivity
-    kv_cache : {"bfloat16", "float16", "float32"}
+    kv_cache : {"bfloat16", "float16", "float32", "float64"}
         Storage dtype of the cache.
 
     Returns

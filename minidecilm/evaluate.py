@@ -107,8 +107,8 @@ def token_losses(
     [3, 1]
     """
     checked = check_rows(rows, model.config)
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size: expected an integer of at least 1, found {batch_size!r}")
     found: list[Array] = [np.empty(0)] * len(checked)
     by_length = sorted(range(len(checked)), key=lambda row: len(checked[row]))
     with progress_bar(len(checked), "reading", "row", progress) as bar:
@@ -144,6 +144,8 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
 
     Raises
     ------
+    ValueError
+        For a text in place of a list of them.
     CheckpointError
         If the model has no tokenizer.
 
@@ -154,6 +156,8 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     >>> row[0], row[-1]
     (1, 2)
     """
+    if isinstance(texts, str):
+        raise ValueError("texts: expected a list of texts, found a single one")
     if lm.tokenizer is None:
         raise CheckpointError(
             f"{lm.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def pool_kv_heads(
     ------
     ValueError
         If `kv_heads` does not have one entry per layer, an entry does not divide the heads that are there, or
-        the weights to be averaged are packed.
+        the weights to be averaged are packed, missing or of another shape.
 
     References
     ----------
@@ -67,7 +68,10 @@ def pool_kv_heads(
         layers[index] = replace(layer, num_key_value_heads=int(new))
         for projection in ("k_proj", "v_proj"):
             name = f"model.layers.{index}.self_attn.{projection}.weight"
-            weight = weights[name]
+            weight, shape = weights.get(name), config.parameter_shapes()[name]
+            if weight is None or weight.shape != shape:
+                found = "none" if weight is None else weight.shape
+                raise ValueError(f"{name}: expected the config's shape {shape}, found {found}")
             if not isinstance(weight, np.ndarray):
                 raise ValueError(f"{name}: expected floats, found packed codes; pool first, then quantise")
             pooled[name] = _mean_heads(weight, new, config.head_dim)
@@ -82,10 +86,10 @@ def check_kv_heads(config: Config, kv_heads: Sequence[int]) -> None:
         )
     for index, (old, new) in enumerate(zip(config.num_key_value_heads_per_layer, kv_heads, strict=True)):
         possible = divisors(old)
-        if new not in possible:
+        if isinstance(new, bool) or not isinstance(new, Integral) or new not in possible:
             raise ValueError(
                 f"kv_heads[{index}]: expected a divisor of the layer's {old} heads "
-                f"({', '.join(map(str, possible))}), found {new}"
+                f"({', '.join(map(str, possible))}), found {new!r}"
             )
 
 

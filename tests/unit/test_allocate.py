@@ -119,6 +119,7 @@ def test_a_model_of_full_size_is_chosen_for_at_once():
         (({2: 0.0}, {2: 0.0, 1: float("nan")}), r"extra_losses\[1\]: .*found nan for 1"),
         (({2: float("inf")}, {2: 0.0}), r"extra_losses\[0\]: .*found inf for 2"),
         (({2: 0.0}, {0: 0.0}), r"extra_losses\[1\]: .*found 0.0 for 0"),
+        (({2: 0.0}, {"1": 0.0}), r"extra_losses\[1\]: .*found 0.0 for '1'"),
     ],
 )
 def test_impossible_sensitivities_are_refused(extra, message):

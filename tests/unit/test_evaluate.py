@@ -105,9 +105,17 @@ def test_what_is_not_rows_of_ids_is_refused(model, rows, message):
         token_losses(model, rows)
 
 
-def test_an_impossible_batch_size_is_refused(model):
-    with pytest.raises(ValueError, match="batch_size: expected at least 1, found 0"):
-        token_losses(model, [[1, 2]], batch_size=0)
+@pytest.mark.parametrize("batch_size", [0, 1.5, "3", None])
+def test_an_impossible_batch_size_is_refused(model, batch_size):
+    with pytest.raises(
+        ValueError, match=f"batch_size: expected an integer of at least 1, found {batch_size!r}"
+    ):
+        token_losses(model, [[1, 2]], batch_size=batch_size)
+
+
+def test_one_text_is_not_a_list_of_texts():
+    with pytest.raises(ValueError, match="expected a list of texts, found a single one"):
+        text_rows(minidecilm.load("demo"), "Once upon a time")
 
 
 def test_progress_counts_rows(model, capsys):

@@ -116,6 +116,8 @@ def test_the_storage_dtype_stays_and_means_are_rounded_once(storage):
         ((3, 8, 2), r"kv_heads\[0\]: expected a divisor of the layer's 4 heads \(1, 2, 4\), found 3"),
         ((4, 16, 2), r"kv_heads\[1\]: .*8 heads.*found 16"),
         ((4, 8, 0), r"kv_heads\[2\]: .*found 0"),
+        ((4.0, 8, 2), r"kv_heads\[0\]: .*found 4.0"),
+        ((True, 8, 2), r"kv_heads\[0\]: .*found True"),
     ],
 )
 def test_heads_that_cannot_be_reached_are_refused(weights, heads, message):
@@ -127,3 +129,12 @@ def test_packed_weights_are_refused():
     lm = minidecilm.load("demo", weights="int8")
     with pytest.raises(ValueError, match=r"layers\.0\.self_attn\.k_proj.*pool first, then quantise"):
         pool_kv_heads(lm.config, lm.model.weights, [1] * 8)
+
+
+def test_weights_of_another_model_are_refused():
+    lm = minidecilm.load("demo")
+    name = "model.layers.0.self_attn.k_proj.weight"
+    with pytest.raises(ValueError, match=rf"{name}: expected the config's shape \(64, 128\), found none"):
+        pool_kv_heads(lm.config, {}, [1] * 8)
+    with pytest.raises(ValueError, match=rf"{name}: .* found \(2, 2\)"):
+        pool_kv_heads(lm.config, {**lm.model.weights, name: np.ones((2, 2))}, [1] * 8)
