@@ -22,10 +22,10 @@ import numpy as np
 from benchmarks.machine import RESULTS, describe, write_result
 from benchmarks.peers.contestants import MODELS
 from benchmarks.peers.ours import Model
-from benchmarks.peers.play import network
+from benchmarks.peers.play import models_folder, network
 from benchmarks.peers.runner import spread
 from benchmarks.peers.scenarios import ATTENDING, FEEDING, HEAD_DIM, HEADS, KV_HEADS, THREADS, Attending
-from benchmarks.tables import table
+from benchmarks.tables import goal_name, table
 from minidecilm import Config, costs
 from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend.probe import peak_flops, peak_integer_ops, read_bandwidth
@@ -174,7 +174,7 @@ def missed_rows(peers: dict[str, Any], peaks: dict[str, float]) -> Iterator[list
         seconds = peers["scenarios"][goal["scenario"]]["contestants"][goal["ours"]]["seconds"]["median"]
         least, reached = max(reading, computing), goal["ratio"]["median"]
         yield [
-            f"{goal['scenario']}: {goal['ours']} / {goal['peer'] or 'read bandwidth'}",
+            goal_name(goal),
             f"{goal['at_least']:g}",
             f"{reached:.2f}",
             f"{reached * seconds / least:.2f}",
@@ -240,9 +240,8 @@ def main() -> None:
     arguments = parser.parse_args()
     result, peers = RESULTS / "limits.json", json.loads((RESULTS / "peers.json").read_text())
     if arguments.work:
-        heads = peers["network"]["num_key_value_heads_per_layer"]
-        config = network(heads, tiny=False)
-        models = arguments.work / "models" / f"{config.hidden_size}x{'-'.join(map(str, heads))}"
+        config = network(peers["network"]["num_key_value_heads_per_layer"], tiny=False)
+        models = models_folder(config, arguments.work)
         before = measure_limits()
         profiles = [
             profile(models, weights, scenario, arguments.rounds)

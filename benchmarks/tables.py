@@ -92,11 +92,16 @@ def setting(results: dict[str, Any]) -> str:
     return "\n\n".join(textwrap.fill(paragraph, 110) for paragraph in paragraphs)
 
 
+def goal_name(goal: dict[str, Any]) -> str:
+    """Say what is laid beside what."""
+    return f"{goal['scenario']}: {goal['ours']} / {goal['peer'] or 'read bandwidth'}"
+
+
 def goal_row(goal: dict[str, Any]) -> list[str]:
     """One goal beside what was reached."""
     ratio = goal["ratio"]
     return [
-        f"{goal['scenario']}: {goal['ours']} / {goal['peer'] or 'read bandwidth'}",
+        goal_name(goal),
         f"{goal['at_least']:g}",
         f"{ratio['median']:.2f}",
         f"{ratio['min']:.2f} to {ratio['max']:.2f}",

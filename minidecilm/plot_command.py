@@ -96,9 +96,8 @@ def _configs(names: list[str]) -> dict[str, Config]:
 
 def _plain(title: str) -> str:
     """Keep matplotlib from reading a name as mathematics, or as that of something to leave out."""
-    return (
-        title.replace("$", r"\$").replace("_", " ", 1) if title.startswith("_") else title.replace("$", r"\$")
-    )
+    title = title.replace("$", r"\$")
+    return f" {title[1:]}" if title.startswith("_") else title
 
 
 def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageModel, list[int]]:

@@ -78,10 +78,15 @@ def network(kv_heads: list[int], tiny: bool) -> minidecilm.Config:
     return replace(full, layers=layers, rope_factor=None, **(TINY if tiny else {}))
 
 
+def models_folder(config: minidecilm.Config, work: Path) -> Path:
+    """Where all forms of a network's checkpoint lie."""
+    heads = "-".join(map(str, config.num_key_value_heads_per_layer))
+    return work / "models" / f"{config.hidden_size}x{heads}"
+
+
 def prepare_models(config: minidecilm.Config, entries: dict[str, Entry], work: Path) -> Path:
     """Write the checkpoint in all forms that are not there; return the folder of all."""
-    heads = "-".join(map(str, config.num_key_value_heads_per_layer))
-    models = work / "models" / f"{config.hidden_size}x{heads}"
+    models = models_folder(config, work)
     models.mkdir(parents=True, exist_ok=True)
     if not (models / "checkpoint").exists():
         minidecilm.write_random_checkpoint(config, models / "checkpoint")
