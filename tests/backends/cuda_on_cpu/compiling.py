@@ -1,4 +1,4 @@
-"""Compile the text of a .cu file for the CPU (g++ and cuda_on_cpu.hpp) and launch its kernels, or try nvcc on it."""
+"""Compile the text of a .cu file for the CPU (g++, cuda_on_cpu.hpp) and launch it; or try nvcc on it."""
 
 import ctypes
 import hashlib
@@ -14,13 +14,14 @@ from pathlib import Path
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
 FLAGS = (
-    "-std=c++17 -O2 -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fno-strict-aliasing -march=native "
+    *("-std=c++17", "-O2", "-march=native", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"),
+    "-U_FORTIFY_SOURCE",  # its longjmp would not leave a fiber
     # One rounding only where the kernels say fmaf: then results are the same on every CPU. (nvcc fuses more.)
-    "-ffp-contract=off "
+    "-ffp-contract=off",
     # Handled by cuda_on_cpu.hpp: each is an error on a GPU, or undefined, and none would show on a CPU.
-    "-fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero "
-    "-Wall -Wno-unknown-pragmas -Wno-unused -Werror=frame-larger-than=65536"
-).split()
+    "-fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero",
+    *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-Werror=frame-larger-than=65536"),
+)
 ORDERS = {"forward": 0, "backward": 1}
 SHUFFLED = 2
 COMPILE = threading.Lock()
@@ -33,13 +34,16 @@ KERNEL = re.compile(
 LAUNCHER = """
 static void cuda_on_cpu_call_{name}(void** a) {{ {name}({values}); }}
 extern "C" __attribute__((visibility("default"))) int launch_{name}(
-    const unsigned (&shape)[6], unsigned shared_bytes, int order, unsigned long long seed, void** arguments) {{
+    const unsigned (&shape)[6], unsigned shared, int order, unsigned long long seed, void** arguments) {{
     const int bounds[] = {{{bounds}}};
-    return cuda_on_cpu::launch("{name}", cuda_on_cpu_call_{name}, arguments, bounds[0], shape, shared_bytes, order, seed);
+    return cuda_on_cpu::launch(
+        "{name}", cuda_on_cpu_call_{name}, arguments, bounds[0], shape, shared, order, seed);
 }}
 """
 LAST_ERROR = """
-extern "C" __attribute__((visibility("default"))) const char* last_error() { return cuda_on_cpu::machine.error; }
+extern "C" __attribute__((visibility("default"))) const char* last_error() {
+    return cuda_on_cpu::machine.error;
+}
 """
 
 
@@ -86,7 +90,7 @@ def find_kernels(preprocessed: str) -> dict[str, Kernel]:
     if len(kernels) != preprocessed.count("__global__"):
         raise CompileError(
             f'kernels must be extern "C" __global__ void [__launch_bounds__(N)] name(...) with a body;'
-            f" {preprocessed.count('__global__')} are marked __global__ and these were understood: {[*kernels]}"
+            f" {preprocessed.count('__global__')} are marked __global__, understood: {[*kernels]}"
         )
     return kernels
 
@@ -166,7 +170,9 @@ def compile_for_cpu(source: str, folder: Path, options: Sequence[str] = ()) -> L
         More options of g++, such as `-DNAME=1`.
     """
     command = ["g++", *FLAGS, *options, "-x", "c++", "-include", str(HEADER)]
-    digest = hashlib.sha256("\0".join([HEADER.read_text(), Path(__file__).read_text(), source, *command]).encode())
+    digest = hashlib.sha256(
+        "\0".join([HEADER.read_text(), Path(__file__).read_text(), source, *command]).encode()
+    )
     path = folder / f"{digest.hexdigest()[:24]}.so"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name, COMPILE:
@@ -178,7 +184,9 @@ def compile_for_cpu(source: str, folder: Path, options: Sequence[str] = ()) -> L
             launchers = "".join(kernel.launcher() for kernel in kernels.values())
             (work / "all.cu").write_text(f'#line 1 "kernels.cu"\n{source}\n{launchers}{LAST_ERROR}')
             _run([*command, "-c", "all.cu", "-o", "all.o"], work)
-            _run(["g++", "-shared", "all.o", "-o", "all.so"], work)  # no -fsanitize: its library is not wanted
+            _run(
+                ["g++", "-shared", "all.o", "-o", "all.so"], work
+            )  # no -fsanitize: its library is not wanted
             os.replace(work / "all.so", path)
     return Library(path, kernels)
 
@@ -200,10 +208,14 @@ def nvcc_compile(source: str, options: Sequence[str], architecture: str) -> dict
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "kernels.cu").write_text(source)
         report = _run(
-            [nvcc, "-std=c++17", f"-arch={architecture}", "-cubin", "-Xptxas", "-v", *options, "kernels.cu"], name
+            [nvcc, "-std=c++17", f"-arch={architecture}", "-cubin", "-Xptxas", "-v", *options, "kernels.cu"],
+            name,
         )
     kernels = {}
     for part in report.split("Compiling entry function '")[1:]:
-        numbers = [re.search(p, part) for p in (r"Used (\d+) registers", r"(\d+) bytes spill stores", r"(\d+) bytes smem")]
+        numbers = [
+            re.search(p, part)
+            for p in (r"Used (\d+) registers", r"(\d+) bytes spill stores", r"(\d+) bytes smem")
+        ]
         kernels[part.partition("'")[0]] = Resources(*(int(n[1]) if n else 0 for n in numbers))
     return kernels
