@@ -651,6 +651,7 @@ def test_memory_of_a_pool_lives_as_long_as_the_pool(cp, scale):
             scale(out, between, 2)
             address = between.data.ptr
             del between
+            assert pool.free_bytes() == 16
             assert cp.empty(4, cp.float32).data.ptr == address  # a pool hands out again
         graph = stream.end_capture()
         graph.launch()
@@ -748,6 +749,17 @@ def test_gemm(cp, transposed_a, transposed_b, dtype):
         rounded = cp.empty((3, 4), cp.uint16)
         gemm(cp, rounded, x, y, transposed_a, transposed_b, one, zero)
         np.testing.assert_allclose(rounded.get().view(BF16).astype(float), product, rtol=2**-8, atol=1e-6)
+
+
+def test_queued_work_keeps_its_memory(cp, scale):
+    host, scalars = random(4, 4), np.array([1, 0], np.float32)
+    c, out = cp.empty((4, 4), cp.float32), cp.empty(16, cp.float32)
+    x = cp.asarray(host)
+    gemm(cp, c, x, x, 0, 0, scalars.ctypes.data, scalars[1:].ctypes.data)
+    scale(out, x.ravel(), 2)
+    del x
+    np.testing.assert_allclose(c.get(), host @ host, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(out.get(), 2 * host.ravel())
 
 
 def test_gemm_checks_leading_dimensions(cp):
