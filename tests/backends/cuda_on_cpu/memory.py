@@ -163,6 +163,10 @@ class DefaultPool(MemoryPool):
         """Allocate."""
         return MemoryPointer(Block(size), 0)
 
+    def free_bytes(self) -> int:
+        """Bytes that are kept for later: none."""
+        return 0
+
 
 DEFAULT_POOL = DefaultPool()
 
