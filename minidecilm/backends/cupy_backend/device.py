@@ -69,15 +69,18 @@ class Gpu(Host):
     def place(self, config: Config, weights: Mapping[str, Weight]) -> dict[str, Any]:
         """Copy a model's weights to the GPU, in their storage: matrices as :class:`Matrix`, norms as float32.
 
+        What is there already stays where it is.
+
         Raises
         ------
         ValueError
             If they do not fit, saying what would; or for a storage that no kernel reads.
         """
-        self._check_weights(config, weights)
-        placed: dict[str, Any] = {}
-        with progress_bar(len(weights), "copying to the GPU", "tensor", None) as bar:
-            for name, weight in weights.items():
+        placed: dict[str, Any] = dict(weights)
+        to_copy = {n: w for n, w in weights.items() if not isinstance(w, Matrix | cupy.ndarray)}
+        self._check_weights(config, to_copy)
+        with progress_bar(len(to_copy), "copying to the GPU", "tensor", None) as bar:
+            for name, weight in to_copy.items():
                 placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight)
                 bar.update(1)
         return placed
