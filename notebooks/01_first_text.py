@@ -64,23 +64,20 @@ figure
 # ## Where a story is decided
 #
 # Most tokens of a text are no choice: after "upon a" comes "time", and a name that was said before is said
-# again. A few are real choices. The probability of every token that was drawn shows which.
+# again. A few are real choices. The *surprise* of a token, $-\log_2 p$, shows which: 0 bits is a token that
+# was certain, 1 bit one of two equally likely ones, 5 bits one of 32.
 
 # %%
-p = np.exp([step.log_probabilities[0] for step in steps])
-figure, ax = plots.new_figure(size=(9.6, 2.8))
-ax.bar(range(len(p)), p, width=1.0, color="#0072B2")
-for step in np.argsort(p)[:8]:
-    ax.annotate(
-        lm.tokenizer.decode(steps[step].tokens),
-        (step, p[step]),
-        (0, 3),
-        textcoords="offset points",
-        rotation=60,
-    )
-ax.set_title("How probable each token of the story was; named: the eight least expected")
+surprise = [-step.log_probabilities[0] / np.log(2) for step in steps]
+figure, ax = plots.new_figure(size=(9.6, 3.0))
+ax.bar(range(len(surprise)), surprise, width=1.0, color="#0072B2")
+for step in np.argsort(surprise)[-12:]:
+    name = lm.tokenizer.decode(steps[step].tokens)
+    ax.annotate(name, (step, surprise[step]), (0, 3), textcoords="offset points", rotation=90, ha="center")
+ax.set_ylim(0, 1.35 * max(surprise))
+ax.set_title("Surprise of each token of the story; the twelve most surprising are named")
 ax.set_xlabel("step")
-ax.set_ylabel("probability of the token")
+ax.set_ylabel("surprise (bits)")
 figure
 
 # %% [markdown]

@@ -4,9 +4,9 @@
     python -m notebooks.build 01_first_text        # by name
     python -m notebooks.build --check              # write nothing, say which .ipynb is out of date
 
-A notebook notes the versions it was made with. Under others a figure may differ in its last bits, so `--check`
-then compares the text of the cells only, and says so. Outputs of cells with the tag "measured" differ from run
-to run and are not compared.
+A notebook notes the versions it was made with. Under others a figure may differ in its last bits, so
+`--check` then compares the text of the cells only, and says so. Outputs of cells with the tag "measured"
+differ from run to run and are never compared.
 """
 
 import argparse
