@@ -68,15 +68,15 @@ figure
 # was certain, 1 bit one of two equally likely ones, 5 bits one of 32.
 
 # %%
-surprise = [-step.log_probabilities[0] / np.log(2) for step in steps]
-figure, ax = plots.new_figure(size=(9.6, 3.0))
-ax.bar(range(len(surprise)), surprise, width=1.0, color="#0072B2")
-for step in np.argsort(surprise)[-12:]:
-    name = lm.tokenizer.decode(steps[step].tokens)
-    ax.annotate(name, (step, surprise[step]), (0, 3), textcoords="offset points", rotation=90, ha="center")
-ax.set_ylim(0, 1.35 * max(surprise))
-ax.set_title("Surprise of each token of the story; the twelve most surprising are named")
-ax.set_xlabel("step")
+first = steps[:80]
+surprise = [-step.log_probabilities[0] / np.log(2) for step in first]
+figure, ax = plots.new_figure(size=(9.6, 3.2))
+ax.bar(range(len(first)), surprise, color="#0072B2")
+ax.set_xticks(range(len(first)), [lm.tokenizer.decode(step.tokens) for step in first], rotation=90, size=8)
+ax.margins(x=0.01)
+ax.grid(axis="x", visible=False)
+ax.set_title("Surprise of each token of the story")
+ax.set_xlabel("token")
 ax.set_ylabel("surprise (bits)")
 figure
 

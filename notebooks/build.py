@@ -134,24 +134,29 @@ def build(source: Path) -> str:
     return finish(notebook)
 
 
+def same_versions(committed: str) -> bool:
+    """Whether the text of an .ipynb was made with the versions that are installed."""
+    return bool(json.loads(committed)["metadata"].get("made_with") == made_with())
+
+
 def difference(committed: str, built: str) -> str | None:
     """Say in what an .ipynb differs from what its source gives now, or None.
 
-    Outputs count only if both were made with the same versions, and not in cells tagged "measured".
+    Outputs count only if they were made with the installed versions, and not in cells tagged "measured".
     """
     old, new = json.loads(committed), json.loads(built)
     if len(old["cells"]) != len(new["cells"]):
-        return f"{len(old['cells'])} cells, the source has {len(new['cells'])}"
-    same_makers = old["metadata"].get("made_with") == new["metadata"]["made_with"]
+        return f"has {len(old['cells'])} cells, its source {len(new['cells'])}"
+    exact = same_versions(committed)
     for number, (before, now) in enumerate(zip(old["cells"], new["cells"], strict=True)):
-        measured = "measured" in now["metadata"].get("tags", ())
-        if measured or not same_makers:
-            before.pop("outputs", None), now.pop("outputs", None)
-        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        keys = {*before, *now}
+        if not exact or "measured" in now["metadata"].get("tags", ()):
+            keys -= {"outputs"}
+        changed = [key for key in sorted(keys) if before.get(key) != now.get(key)]
         if changed:
-            return f"cell {number} differs in its {', '.join(changed)}"
-    if same_makers and old != new:
-        return "differs in its metadata"
+            return f"is out of date: {' and '.join(changed)} of cell {number}"
+    if exact and old["metadata"] != new["metadata"]:
+        return "is out of date: its metadata"
     return None
 
 
@@ -175,19 +180,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except NotebookError as problem:
             print(problem, file=sys.stderr)
             return 1
-        if options.check:
-            found = difference(target.read_text(encoding="utf-8"), built) if target.exists() else "is missing"
-            other = json.loads(target.read_text(encoding="utf-8"))["metadata"] if target.exists() else {}
-            compared = (
-                "" if other.get("made_with") == made_with() else " (other versions: outputs not compared)"
-            )
-            status |= found is not None
-            result = f"{target.name} {found}" if found else f"same{compared}"
-        else:
+        if not options.check:
             with replacing(target) as temporary:
                 temporary.write_text(built, encoding="utf-8")
             result = f"{len(built.encode()) / 1000:.0f} kB"
-        print(f"{name}: {result}, {perf_counter() - start:.0f} s", flush=True)
+        elif not target.exists():
+            status, result = 1, f"{target.name} is missing"
+        else:
+            committed = target.read_text(encoding="utf-8")
+            found = difference(committed, built)
+            if found:
+                status, result = 1, f"{target.name} {found}"
+            else:
+                result = "same" if same_versions(committed) else "same text; other versions made its outputs"
+        print(f"{name}: {result} ({perf_counter() - start:.0f} s)", flush=True)
     return status
 
 

@@ -1,0 +1,9 @@
+"""Plausible wrong answers to every exercise, as Python: the cell that checks answers must notice each."""
+
+WRONG = {
+    "01_first_text": {
+        "answer_1": ["1.0", "np.mean([np.exp(step.log_probabilities[0]) for step in steps])"],
+        "answer_2": ["lambda z: np.exp(z) / len(z)", "lambda z: z / z.sum()"],
+        "answer_3": ["1 / lm.config.vocab_size", "np.exp(log_softmax(z))[lm.tokenizer.encode('time')[0]]"],
+    },
+}
