@@ -6,4 +6,9 @@ WRONG = {
         "answer_2": ["lambda z: np.exp(z) / len(z)", "lambda z: z / z.sum()"],
         "answer_3": ["1 / lm.config.vocab_size", "np.exp(log_softmax(z))[lm.tokenizer.encode('time')[0]]"],
     },
+    "02_tokens_and_embeddings": {
+        "answer_1": ["5", "10", "len('σκυλί'.encode())"],
+        "answer_2": ["np.eye(len(ids))", "np.eye(len(W))[:, ids].T[::-1]"],
+        "answer_3": ["big.vocab_size * big.hidden_size / big.num_parameters"],
+    },
 }
