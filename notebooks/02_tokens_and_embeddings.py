@@ -164,7 +164,7 @@ figure
 
 # %%
 presets = {"DeciLM-6b": minidecilm.preset("decilm-6b"), "demo": lm.config}
-figure, axes = plots.new_figure(1, 2, size=(9.6, 2.7))
+figure, axes = plots.new_figure(1, 2, size=(9.6, 3.0))
 for ax, (name, config) in zip(axes, presets.items(), strict=True):
     plots.parameters(ax, {name: config})
     ax.set_title(f"Parameters of {name} by part")

@@ -11,4 +11,12 @@ WRONG = {
         "answer_2": ["np.eye(len(ids))", "np.eye(len(W))[:, ids].T[::-1]"],
         "answer_3": ["big.vocab_size * big.hidden_size / big.num_parameters"],
     },
+    "03_one_decoder_layer": {
+        "answer_1": ["[(8, T, D), (8, T, D)]", "[(T, 4, D), (T, 1, D)]"],
+        "answer_2": ["0", "T // 2"],
+        "answer_3": [
+            "lambda ids: np.zeros((len(ids), lm.config.vocab_size))",
+            "lambda ids: lm.model([ids[::-1]])[0]",
+        ],
+    },
 }
