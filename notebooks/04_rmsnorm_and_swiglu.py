@@ -28,8 +28,8 @@ def weight(layer, name):
 # %% [markdown]
 # ## Why normalise
 #
-# Every layer *adds* to the hidden state and nothing ever takes away, so it grows on its way up, and for
-# some tokens more than for others. The size of a vector $x$ is measured by its root mean square,
+# Every layer *adds* to the hidden state, so it grows on its way up, for some tokens more than for others.
+# The size of a vector $x$ is measured by its root mean square,
 #
 # $$ \text{rms}(x) = \sqrt{\tfrac1E \textstyle\sum_i x_i^2}. $$
 #
@@ -37,9 +37,8 @@ def weight(layer, name):
 # division by it. Whatever comes in, the matrices of a layer see vectors of one size.
 
 # %%
-entering = [seen.values[None, "embed_tokens"], *(seen.values[layer, "hidden_states"] for layer in layers)][
-    :-1
-]
+entering = [seen.values[None, "embed_tokens"]]
+entering += [seen.values[layer, "hidden_states"] for layer in layers[:-1]]
 normalised = [ops.rms_norm(x, np.ones(lm.config.hidden_size), eps) for x in entering]
 
 figure, axes = plots.new_figure(1, 2, size=(9.6, 4.2), sharey=True)
@@ -54,8 +53,8 @@ figure.colorbar(image, ax=axes, label="root mean square", format="%g", pad=0.01)
 figure
 
 # %% [markdown]
-# The begin token grows largest, by far. Nearly all heads attend to it (notebook 3), and the norm keeps its
-# size from mattering.
+# The begin token grows largest, by far. Many heads attend to it (notebook 3), and the norm keeps its size
+# from mattering.
 #
 # ## RMSNorm
 #
@@ -116,7 +115,7 @@ axes[1].set(
 figure
 
 # %% [markdown]
-# Two thirds of the gates are held back, and of the others few matter: below is the product
+# Most gates are held back, and of the others few matter: below is the product
 # $\text{silu}(\text{gate}) \odot \text{up}$ of every token, and its largest tenth. Each token excites a
 # handful of detectors, and a detector is excited by few tokens.
 
