@@ -19,4 +19,16 @@ WRONG = {
             "lambda ids: lm.model([ids[::-1]])[0]",
         ],
     },
+    "04_rmsnorm_and_swiglu": {
+        "answer_1": [
+            "lambda x, weight, eps: weight * x / np.sqrt((x**2).mean(axis=-1, keepdims=True))",
+            "lambda x, weight, eps: ops.rms_norm(x - x.mean(axis=-1, keepdims=True), weight, eps)",
+            "lambda x, weight, eps: weight * x / np.sqrt((x**2).sum(axis=-1, keepdims=True) + eps)",
+        ],
+        "answer_2": [
+            "lambda h: np.maximum(h @ weight(1, 'mlp.gate_proj').T, 0) @ weight(1, 'mlp.down_proj').T",
+            "lambda h: h + feed_forward(h)",
+        ],
+        "answer_3": ["4 * 4096", "8 * 4096 // 3"],
+    },
 }
