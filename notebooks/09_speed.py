@@ -166,13 +166,13 @@ small = replace(
     vocab_size=4096,
     layers=tuple(LayerConfig(heads, 2816) for heads in (4, 2, 1, 4)),
 )
-plan = bench.Plan(prompt_tokens=64, new_tokens=8, batch_sizes=(1, 8), rounds=3)
+plan = bench.Plan(prompt_tokens=64, new_tokens=8, batch_sizes=(1,), rounds=3)
+limits_here = bench.probe(bench.threads_of("numba"))
 logits, reports = {}, {}
 for backend in ("numpy", "numba"):
     model = bench.random_model(small, plan, backend=backend)
     logits[backend] = model([[1, 2, 3, 4]])
-    timings, limits_here = bench.measure(model, plan), bench.probe(bench.threads_of("numba"))
-    reports[backend] = bench_report.report(model, timings, limits_here)
+    reports[backend] = bench_report.report(model, bench.measure(model, plan), limits_here)
 
 assert np.allclose(logits["numpy"], logits["numba"], rtol=0, atol=1e-3 * np.abs(logits["numpy"]).max())
 if show:
