@@ -4,8 +4,7 @@
 # How long must a token take, how near does the code come to that, and where does the rest go?
 #
 # Timings belong to a machine. All figures here are drawn from files in `benchmarks/results`, which the
-# scripts beside them measured on one machine, a quiet one; the first cell says which. At the end you
-# measure your own.
+# scripts in `benchmarks` measured; the first cell says on what. At the end you measure your own machine.
 
 # %%
 # %matplotlib inline
@@ -26,6 +25,7 @@ peers, limits, full_size, full_size_numpy = (
     for name in ("peers", "limits", "full_size", "full_size_numpy")
 )
 machine = costs.device("cpu-epyc")
+assert {file["cpu"] for file in (limits, full_size, full_size_numpy)} == {peers["cpu"]}
 print(f"Measured on: {peers['cpu']} ({', '.join(peers['cpu_flags'])}), {peers['threads']} threads")
 
 # %% [markdown]
