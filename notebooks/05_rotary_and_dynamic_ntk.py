@@ -25,8 +25,8 @@ config = lm.config
 # %% [markdown]
 # ## Turning pairs
 #
-# A head has $D$ dimensions. Dimension $i$ and dimension $i + D/2$ are taken as a pair of coordinates $(a,
-# b)$, an arrow in the plane, and at position $p$ each arrow is turned by $p\,\omega_i$:
+# A head has $D$ dimensions. Dimension $i$ and dimension $i + D/2$ are taken as a pair of coordinates
+# $(a, b)$, an arrow in the plane, and at position $p$ each arrow is turned by $p\,\omega_i$:
 #
 # $$ \begin{pmatrix} a' \\ b' \end{pmatrix} =
 # \begin{pmatrix} \cos p\,\omega_i & -\sin p\,\omega_i \\ \sin p\,\omega_i & \cos p\,\omega_i \end{pmatrix}
@@ -162,14 +162,14 @@ figure
 # %% [markdown]
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. Write the formula of dynamic NTK for DeciLM-6b: a function of $L$ that returns the base. Do not forget
 #    texts of up to $M$ tokens.
 # 2. Turn one vector: a function of `x` (D,), the position and the base. Mind which dimensions are pairs.
-# 3. The demo model reads a text under `rope="reference"`. From which length on are the logits of its last
-#    token others when fed token by token than when fed in one call?
+# 3. The demo model reads a text under `rope="reference"`. From which length on do the logits of its last
+#    token depend on whether it was fed token by token or in one call?
 
 # %% tags=["exercise"]
 answer_1 = ...

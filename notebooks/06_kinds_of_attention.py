@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6. Multi-head, grouped, multi-query, variable
 #
-# DeciLM differs from Llama in one thing: how many heads of keys and values each layer has. This notebook
+# DeciLM's layers are Llama's but for one thing: how many heads of keys and values each has. This notebook
 # explains what that means, on real activations of the demo model. At its end you rebuild DeciLM's attention
 # by hand.
 #
@@ -90,8 +90,8 @@ for layer in range(len(config.layers)):
 
 # %% [markdown]
 # `np.repeat` makes copies, which is simple and wasteful. `ops.attention` shares a KV head without copying
-# it: it folds the $G$ query heads of a group and the $T$ tokens into one axis, since every one of these $G
-# \cdot T$ queries meets the same keys.
+# it: it folds the $G$ query heads of a group and the $T$ tokens into one axis, since all
+# $G \cdot T$ queries meet the same keys.
 #
 # ## What is shared, and what is not
 #
@@ -136,7 +136,7 @@ figure
 #
 # bytes. Only $\sum K$ differs between the kinds. These are the bytes of DeciLM-6b, and of the same network
 # with other kinds of attention; engines that hold one shape for all layers have to pad every layer to the
-# largest, and give half the saving back.
+# largest, and then take more than twice what DeciLM needs.
 
 
 # %%
@@ -172,7 +172,8 @@ figure
 # which we do not); then measure how much worse it predicts held-out stories. (Layers 3 to 5 have a single
 # one already.) Some layers hardly care, others need their heads; a fixed number of heads is best spent
 # where they matter. That is the idea of *variable* grouped-query attention. The list of DeciLM-6b came out
-# of Deci's search (AutoNAC); why it is as it is has not been published.
+# of Deci's search, AutoNAC, as its model card says; what the search found about each layer we have not seen
+# published.
 
 # %%
 found = minidecilm.sensitivity("demo", minidecilm.text_rows(lm, stories[:12]))
@@ -183,8 +184,8 @@ figure
 # %% [markdown]
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. A layer of DeciLM-6b has 32 query heads and 4 KV heads. Which KV head does query head 21 read?
 # 2. Write a function of a list of KV heads per layer that returns the bytes of cache per token in bfloat16,
