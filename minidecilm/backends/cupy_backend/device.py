@@ -81,7 +81,7 @@ class Gpu(Host):
         self._check_weights(config, to_copy)
         with progress_bar(len(to_copy), "copying to the GPU", "tensor", None) as bar:
             for name, weight in to_copy.items():
-                placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight)
+                placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight[:])
                 bar.update(1)
         return placed
 
@@ -252,9 +252,9 @@ def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
 
 def _bytes_on_device(weight: Weight) -> int:
     if isinstance(weight, PackedWeight) or len(weight.shape) == 1:
-        return weight.nbytes
+        return int(weight.nbytes)
     rows, columns = weight.shape
-    return rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4)
+    return int(rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4))
 
 
 def _gb(nbytes: float) -> str:
