@@ -442,16 +442,17 @@ def test_planted_mistake_is_noticed(on_cpu, mistake, monkeypatch, forget):
     assert noticed
 
 
-CONFIGURATIONS = [
-    ("attention", {"head_dim": 128}),
-    ("layer", {"head_dim": 128}),
-    *(("linear", {"storage": s, "parts": p}) for s in ("bfloat16", "int8", "int4") for p in (1, 3)),
+LINEAR = [{"storage": s, "parts": p} for s in ("bfloat16", "int8", "int4") for p in (1, 3)]
+COMPILATIONS = [
+    *(("linear", macros, "sm_80") for macros in LINEAR),
+    *((file, {"head_dim": 128}, "sm_80") for file in ("attention", "layer")),
+    ("attention", {"head_dim": 128}, "sm_90"),
+    ("linear", LINEAR[0], "sm_90"),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(("file", "macros"), CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize(("file", "macros", "architecture"), COMPILATIONS, ids=str)
 def test_nvcc_compiles_without_spilling(on_cpu, file, macros, architecture):
     """Compiled for A100/A10 and H100, not run: every kernel keeps its numbers in registers."""
     from minidecilm.backends.cupy_backend import kernels as cuda
