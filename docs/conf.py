@@ -1,0 +1,80 @@
+"""Sphinx configuration. What is made from code at every build is made by :mod:`docs.generate`."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import minidecilm  # noqa: E402
+from docs import generate  # noqa: E402
+
+project = "minidecilm"
+author = "the minidecilm contributors"
+copyright = author
+release = version = minidecilm.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "_generated", "README.md"]
+templates_path = ["_templates"]
+default_role = "literal"
+
+suppress_warnings = ["toc.not_readable"]  # while pages are still being written; a test demands them all
+
+# Notebooks are executed by their own tests, and shown as they are stored.
+nb_execution_mode = "off"
+myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+mathjax_path = "mathjax/tex-svg.js"  # in _static: a page loads nothing from elsewhere
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # docstrings say more: shapes and storage
+autosummary_generate = True
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "minidecilm"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": []}
+
+
+def _find_home(app, env, node, contnode):
+    """Lead a public name to the module it is defined in, where its documentation stands."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    if node.get("refdomain") != "py" or not module.startswith("minidecilm"):
+        return None
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return None
+    home = f"{found.__module__}.{name}" if hasattr(found, "__module__") else generate.home_of(name)
+    return env.get_domain("py").resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], home, node, contnode
+    )
+
+
+def setup(app):
+    app.connect("builder-inited", lambda app: generate.main(Path(app.srcdir)))
+    app.connect("missing-reference", _find_home)
