@@ -72,7 +72,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = dict.fromkeys(("index", "benchmarks", "explorer"), [])  # no pages below them
+html_sidebars = {page: [] for page in ("index", "benchmarks", "explorer")}  # no pages below them
 
 
 def _find_home(app, env, node, contnode):
