@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import minidecilm
+from docs.explorer import build as explorer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,7 @@ def main(source: Path) -> None:
         shutil.copy(notebook, source / "tutorial")
     figures = generated / "figures"
     shutil.copytree(ROOT / "analysis" / "figures", figures, dirs_exist_ok=True)
+    (generated / "explorer.html").write_text(explorer.fragment())
 
 
 def home_of(name: str) -> str:
