@@ -121,7 +121,7 @@ def _device(name: str) -> dict[str, Any]:
 
 
 def _steps(largest: int) -> list[int]:
-    """Stops that a slider has: 1, 2, 3, 4, 6, 8, 12, 16 and so on."""
+    """List the stops of a slider: 1, 2, 3, 4, 6, 8, 12, 16 and so on."""
     powers = [1 << power for power in range(largest.bit_length())]
     return sorted(step for step in {*powers, *(3 * power for power in powers)} if step <= largest)
 
