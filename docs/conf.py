@@ -1,7 +1,6 @@
 """Sphinx configuration. What is made from code at every build is made by :mod:`docs.generate`."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +29,11 @@ default_role = "literal"
 
 suppress_warnings = ["toc.not_readable"]  # while pages are still being written; a test demands them all
 
+nitpick_ignore = [  # documented elsewhere, and nothing is fetched to look them up
+    ("py:class", "concurrent.futures.Executor"),
+    ("py:meth", "matplotlib.figure.Figure.subplots"),
+]
+
 # Notebooks are executed by their own tests, and shown as they are stored.
 nb_execution_mode = "off"
 myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -40,6 +44,11 @@ mathjax_path = "mathjax/tex-svg.js"  # in _static: a page loads nothing from els
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say more: shapes and storage
 autosummary_generate = True
+autosummary_context = {
+    "homes": {
+        package: generate.homes(package) for package in ("minidecilm", "minidecilm.costs", "minidecilm.plots")
+    }
+}
 numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"
@@ -61,17 +70,19 @@ html_sidebars = {"index": [], "explorer": []}
 
 
 def _find_home(app, env, node, contnode):
-    """Lead a public name to the module it is defined in, where its documentation stands."""
-    module, _, name = node.get("reftarget", "").rpartition(".")
-    if node.get("refdomain") != "py" or not module.startswith("minidecilm"):
+    """Lead a name to where it is described: the module that defines it, not one that imports it."""
+    domain, target = env.get_domain("py"), node["reftarget"]
+    if node.get("refdomain") != "py":
         return None
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError):
+    within = [module for module in domain.modules if target.startswith(f"{module}.")]
+    module = max(within, key=len, default=node.get("py:module"))
+    name, dot, rest = target.removeprefix(f"{module}.").partition(".")
+    home = generate.homes(module).get(name) if module else None
+    if home is None:
         return None
-    home = f"{found.__module__}.{name}" if hasattr(found, "__module__") else generate.home_of(name)
-    return env.get_domain("py").resolve_xref(
-        env, node["refdoc"], app.builder, node["reftype"], home, node, contnode
+    node["reftarget"] = f"{home}{dot}{rest}"
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], node["reftarget"], node, contnode
     )
 
 

@@ -1,9 +1,11 @@
 """What the site makes from code at every build, below ``docs/_generated`` and ``docs/tutorial``."""
 
+import ast
+import inspect
 import shutil
+from importlib import import_module
 from pathlib import Path
 
-import minidecilm
 from docs.explorer import build as explorer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,12 @@ def main(source: Path) -> None:
     (generated / "explorer.html").write_text(explorer.fragment())
 
 
-def home_of(name: str) -> str:
-    """Full name of a public name, with the module that defines it."""
-    return f"minidecilm.{minidecilm._HOMES[name]}.{name}"
+def homes(module: str) -> dict[str, str]:
+    """Full names of what a module takes from others of the package, by name."""
+    tree = ast.parse(inspect.getsource(import_module(module)))
+    return {
+        alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("minidecilm.")
+        for alias in node.names
+    }

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import random
 from functools import cache as remembered
 from itertools import product
@@ -70,12 +71,14 @@ def explorer(browser, file):
 
 def compute(page, choices):
     """Run the formulas of costs.js on many choices at once."""
-    return page.evaluate(
-        """choices => choices.map(([name, device, weights, cache, context, batch, memory]) =>
-            kvExplorer.costs(kvExplorer.data.models[name], kvExplorer.data.devices[device],
-                             { weights, cache, context, batch, memory }))""",
-        choices,
+    found = page.evaluate(
+        """choices => JSON.stringify(JSON.parse(choices).map(
+            ([name, device, weights, cache, context, batch, memory]) =>
+                kvExplorer.costs(kvExplorer.data.models[name], kvExplorer.data.devices[device],
+                                 { weights, cache, context, batch, memory })))""",
+        json.dumps(choices),
     )
+    return json.loads(found)
 
 
 def grid():
