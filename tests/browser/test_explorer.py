@@ -216,14 +216,14 @@ def test_the_result_is_read_out(explorer):
 @pytest.mark.parametrize(
     ("field", "label"), [("context", "Context"), ("batch", "Batch"), ("memory", "Memory")]
 )
-@pytest.mark.parametrize("text", ["", "-1", "1e30"])
-def test_what_cannot_be_is_said_once(explorer, field, label, text):
+def test_what_cannot_be_is_said_once(explorer, field, label):
     before = shown(explorer, 0)
-    explorer.fill(f"#kv-{field}", text)
-    assert explorer.get_by_role("status").text_content().startswith(label)
-    assert explorer.locator(f"#kv-{field}").get_attribute("aria-invalid") == "true"
-    assert "stale" in explorer.locator(".results").get_attribute("class")
-    assert shown(explorer, 0) == before
+    for text in ("", "-1", "1e30"):
+        explorer.fill(f"#kv-{field}", text)
+        assert explorer.get_by_role("status").text_content().startswith(label)
+        assert explorer.locator(f"#kv-{field}").get_attribute("aria-invalid") == "true"
+        assert "stale" in explorer.locator(".results").get_attribute("class")
+        assert shown(explorer, 0) == before
     explorer.fill(f"#kv-{field}", "16")
     assert "stale" not in explorer.locator(".results").get_attribute("class")
 
