@@ -1,8 +1,8 @@
-"""One browser and one built site for all tests of a process; skipped, with the reason, without a Chromium."""
+"""One browser for all tests of a process; without a Chromium they are skipped, with the reason."""
 
 import pytest
 
-from tests.browser.pages import NO_CHROMIUM, build_site, find_chromium, launch
+from tests.browser.pages import NO_CHROMIUM, find_chromium, launch
 
 
 @pytest.fixture(scope="session")
@@ -12,10 +12,3 @@ def browser():
         pytest.skip(NO_CHROMIUM)
     with launch(executable) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def site(browser, tmp_path_factory):
-    out = tmp_path_factory.mktemp("site")
-    build_site(out)
-    return out

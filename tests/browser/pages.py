@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +9,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-ROOT = Path(__file__).parents[2]
-
 PAGES = {
     "landing": "index.html",
     "notebook": "tutorial/05_rotary_and_dynamic_ntk.html",
-    "api": "reference/api.html",
+    "api": "reference/api/minidecilm.ops.html",
     "explorer": "explorer.html",
 }
 WIDTHS = {"wide": 1280, "phone": 390}
@@ -43,11 +39,6 @@ def launch(executable: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable, args=flags)
         yield browser
         browser.close()
-
-
-def build_site(out: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(ROOT / "docs"), str(out)]
-    subprocess.run(command, check=True, cwd=ROOT)
 
 
 @dataclass
