@@ -1,4 +1,4 @@
-"""Pictures of the site's pages, wide and narrow, light and dark: ``python -m tests.browser.screenshots OUT``."""
+"""Pictures of the site, wide and narrow, light and dark: ``python -m tests.browser.screenshots OUT``."""
 
 import argparse
 import sys
