@@ -62,6 +62,7 @@ html_title = "minidecilm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # without it the theme complains on the console
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import accuracy, calculators, limits, tables
 from benchmarks.machine import RESULTS
+from docs.explorer import build as explorer
 from minidecilm import config, plots, preset
 from minidecilm.plots.axes import binary
 
@@ -60,6 +61,7 @@ def script_of(figure: str) -> str:
         if re.search(rf'\bsave\(\s*"{re.escape(figure)}"', path.read_text(encoding="utf-8")):
             return f"python -m analysis.{path.stem}"
     raise ValueError(f"no script of analysis/ draws a figure {figure!r}")
+    (generated / "explorer.html").write_text(explorer.fragment(), encoding="utf-8")
 
 
 def homes(module: str) -> dict[str, str]:
