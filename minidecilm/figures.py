@@ -20,6 +20,13 @@ _MEMORIES = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
 Configs = Mapping[str, Config]
 
 
+def _architecture(configs: Configs, options: Namespace) -> "plots.Figure":
+    name, config = _only(configs)
+    figure, ax = plots.new_figure(size=plots.architecture_size(config))
+    plots.architecture(ax, name, config)
+    return figure
+
+
 def _kv_heads(configs: Configs, options: Namespace) -> "plots.Figure":
     figure, axes = plots.new_figure(
         len(configs), size=(4.8, 1 + 1.9 * len(configs)), sharex=True, sharey=True, squeeze=False
@@ -180,6 +187,7 @@ def _record(lm: LanguageModel, ids: list[int], stages: list[str]) -> dict[tuple[
 
 #: Figures of configs by title.
 OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
+    "architecture": _architecture,
     "kv-heads": _kv_heads,
     "parameters": _parameters,
     "kv-cache": _kv_cache,
