@@ -53,6 +53,7 @@ def main(source: Path) -> None:
     }
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
+    (generated / "explorer.html").write_text(explorer.fragment(), encoding="utf-8")
 
 
 def script_of(figure: str) -> str:
@@ -61,7 +62,6 @@ def script_of(figure: str) -> str:
         if re.search(rf'\bsave\(\s*"{re.escape(figure)}"', path.read_text(encoding="utf-8")):
             return f"python -m analysis.{path.stem}"
     raise ValueError(f"no script of analysis/ draws a figure {figure!r}")
-    (generated / "explorer.html").write_text(explorer.fragment(), encoding="utf-8")
 
 
 def homes(module: str) -> dict[str, str]:
