@@ -62,6 +62,7 @@ html_title = "minidecilm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # without it the theme complains on the console
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
@@ -72,7 +73,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = dict.fromkeys(("index", "benchmarks", "explorer"), [])  # no pages below them
+html_sidebars = {page: [] for page in ("index", "benchmarks", "explorer")}  # no pages below them
 
 
 def _find_home(app, env, node, contnode):

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import accuracy, calculators, limits, tables
 from benchmarks.machine import RESULTS
+from docs.explorer import build as explorer
 from minidecilm import config, plots, preset
 from minidecilm.plots.axes import binary
 
@@ -52,6 +53,7 @@ def main(source: Path) -> None:
     }
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
+    (generated / "explorer.html").write_text(explorer.fragment(), encoding="utf-8")
 
 
 def script_of(figure: str) -> str:
@@ -116,7 +118,7 @@ def demo_header() -> str:
         header = json.loads(file.read(length))
     first = list(header.items())[:3]
     entries = ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in first)
-    return f"```json\n{{{entries},\n ...}}\n```\n\nThat header is {length:,} bytes long.\n"
+    return f"```text\n{{{entries},\n ...}}\n```\n\nThat header is {length:,} bytes long.\n"
 
 
 def benchmark_pages() -> dict[str, str]:
@@ -171,10 +173,8 @@ def full_size(compiled: dict[str, Any], plain: dict[str, Any]) -> str:
         for name, run in {**compiled["runs"], "NumPy bf16": numpy}.items()
     ]
     titles = ["", "opening ms", "prompt", "prefill s", "s a token", "peak memory", "besides the file"]
-    allowed, after = (
-        binary(compiled["address_space_limit_bytes"]),
-        compiled["runs"]["Numba bf16"]["new_tokens"],
-    )
+    allowed = binary(compiled["address_space_limit_bytes"])
+    decoded = compiled["runs"]["Numba bf16"]["new_tokens"] - 1
     return (
         "# DeciLM-6b at full size\n\n"
         f"Random weights in the published layout, one text, {allowed} of address space allowed. Prompts are "

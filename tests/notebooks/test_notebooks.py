@@ -1,0 +1,121 @@
+"""Every walkthrough executes, its committed .ipynb is what its source gives, its exercises check answers."""
+
+import json
+import re
+from pathlib import Path
+from time import perf_counter
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+from notebooks import build
+from tests.notebooks.wrong_answers import WRONG
+
+ROOT = Path(__file__).parents[2]
+SOURCES = build.sources()
+SECONDS, KILOBYTES, CELLS = 120, 300, 16
+
+notebooks = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+
+
+def committed(source):
+    return source.with_suffix(".ipynb").read_text(encoding="utf-8")
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
+
+
+def error(cell):
+    found = [output for output in cell.get("outputs", ()) if output.output_type == "error"]
+    return f"{found[0].ename}: {found[0].evalue}" if found else None
+
+
+def with_wrong_answers(notebook, wrong):
+    """Append, for each wrong answer, a cell that gives it, checks it, and puts the right one back."""
+    checks = "\n".join(cell.source for cell in tagged(notebook, "check"))
+    longer = nbformat.from_dict({**notebook, "cells": list(notebook.cells)})
+    for name, expressions in wrong.items():
+        for expression in expressions:
+            code = f"""right, {name} = {name}, {expression}
+try:
+    exec({checks!r})
+finally:
+    {name} = right
+"""
+            longer.cells.append(nbformat.v4.new_code_cell(code))
+    return longer
+
+
+@notebooks
+def test_executes_as_committed_and_notices_wrong_answers(source):
+    notebook = build.read(source)
+    given = [(name, code) for name, codes in WRONG[source.stem].items() for code in codes]
+    longer = with_wrong_answers(notebook, WRONG[source.stem])
+    start = perf_counter()
+    build.execute(longer, source.name, allow_errors=True)
+    assert perf_counter() - start < SECONDS
+
+    own, appended = longer.cells[: len(notebook.cells)], longer.cells[len(notebook.cells) :]
+    assert [found for found in map(error, own) if found] == []
+    for (name, code), cell in zip(given, appended, strict=True):
+        number = name.removeprefix("answer_")
+        assert re.match(rf"AssertionError: {number}: ", error(cell) or ""), f"{name} = {code}: {error(cell)}"
+
+    longer.cells = own
+    assert build.difference(committed(source), build.finish(longer)) is None
+
+
+@notebooks
+def test_every_exercise_has_wrong_answers(source):
+    notebook = build.read(source)
+    [exercise] = tagged(notebook, "exercise")
+    names = re.findall(r"^(answer_\d) = \.\.\.$", exercise.source, re.M)
+    assert len(names) in (2, 3)
+    assert exercise.source.count("...") == len(names), "the reader's cell holds a worked answer"
+    assert list(WRONG[source.stem]) == names
+
+
+@notebooks
+def test_committed_form(source):
+    text = committed(source)
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    assert len(text.encode()) < KILOBYTES * 1000
+    assert len(notebook.cells) <= CELLS
+    assert notebook.cells[0].source.startswith(f"# {int(source.stem[:2])}. ")
+    last = [cell.metadata.get("tags", [None])[0] for cell in notebook.cells[-3:]]
+    assert last == ["exercise", "solution", "check"]
+    assert "## Exercises" in notebook.cells[-4].source
+
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert outputs
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    shown = json.dumps(
+        [{**output, "data": {**output.get("data", {}), "image/png": ""}} for output in outputs]
+    )
+    assert not re.search(
+        r"(?<![\w.])/(home|root|tmp|usr|opt|work|Users|var)/|[A-Z]:\\|Traceback|0x[0-9a-f]{6}", shown
+    )
+
+
+@notebooks
+def test_made_with_what_constraints_pin(source):
+    made_with = json.loads(committed(source))["metadata"]["made_with"]
+    environment = {"python_version": made_with["python"], "python_full_version": f"{made_with['python']}.0"}
+    lines = map(Requirement, (ROOT / "constraints.txt").read_text().splitlines())
+    pinned = {
+        line.name: str(line.specifier).removeprefix("==")
+        for line in lines
+        if line.marker is None or line.marker.evaluate(environment)
+    }
+    assert {name: pinned[name] for name in build.MAKERS} == {name: made_with[name] for name in build.MAKERS}
+
+
+def test_readme_lists_every_notebook():
+    readme = (ROOT / "notebooks" / "README.md").read_text()
+    linked = re.findall(r"\]\((\d\d_\w+)\.ipynb\)", readme)
+    assert linked == [source.stem for source in SOURCES]
+    assert linked == [path.stem for path in sorted(build.FOLDER.glob("*.ipynb"))]

@@ -1,0 +1,34 @@
+"""Plausible wrong answers to every exercise, as Python: the cell that checks answers must notice each."""
+
+WRONG = {
+    "01_first_text": {
+        "answer_1": ["1.0", "np.mean([np.exp(step.log_probabilities[0]) for step in steps])"],
+        "answer_2": ["lambda z: np.exp(z) / len(z)", "lambda z: z / z.sum()"],
+        "answer_3": ["1 / lm.config.vocab_size", "np.exp(log_softmax(z))[lm.tokenizer.encode('time')[0]]"],
+    },
+    "02_tokens_and_embeddings": {
+        "answer_1": ["5", "10", "len('σκυλί'.encode())"],
+        "answer_2": ["np.eye(len(ids))", "np.eye(len(W))[:, ids].T[::-1]"],
+        "answer_3": ["big.vocab_size * big.hidden_size / big.num_parameters"],
+    },
+    "03_one_decoder_layer": {
+        "answer_1": ["[(8, T, D), (8, T, D)]", "[(T, 4, D), (T, 1, D)]"],
+        "answer_2": ["0", "T // 2"],
+        "answer_3": [
+            "lambda ids: np.zeros((len(ids), lm.config.vocab_size))",
+            "lambda ids: lm.model([ids[::-1]])[0]",
+        ],
+    },
+    "04_rmsnorm_and_swiglu": {
+        "answer_1": [
+            "lambda x, weight, eps: weight * x / np.sqrt((x**2).mean(axis=-1, keepdims=True))",
+            "lambda x, weight, eps: ops.rms_norm(x - x.mean(axis=-1, keepdims=True), weight, eps)",
+            "lambda x, weight, eps: weight * x / np.sqrt((x**2).sum(axis=-1, keepdims=True) + eps)",
+        ],
+        "answer_2": [
+            "lambda h: np.maximum(h @ weight(1, 'mlp.gate_proj').T, 0) @ weight(1, 'mlp.down_proj').T",
+            "lambda h: h + feed_forward(h)",
+        ],
+        "answer_3": ["4 * 4096", "8 * 4096 // 3"],
+    },
+}
