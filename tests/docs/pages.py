@@ -54,7 +54,7 @@ class Block:
 
 
 class Step(NamedTuple):
-    """One command or example of a block: its source with prompts, the output shown, and the output printed."""
+    """One command or example of a block: its source with prompts, what is shown under it, what it prints."""
 
     block: Block
     source: str

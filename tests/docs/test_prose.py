@@ -32,7 +32,7 @@ def write(folder, text):
 
 
 def test_untrue_output_is_noticed_and_mended(tmp_path):
-    text = "A\n\n```pycon\n>>> x = 6\n>>> x * 7\n43\n>>> 1 / 0\n```\n\n```console\n$ echo B; echo C\n...\nD\n```\n"
+    text = "```pycon\n>>> x = 6\n>>> x * 7\n43\n>>> 1 / 0\n```\n\n```console\n$ echo B; echo C\n...\nD\n```\n"
     path = write(tmp_path, text)
     assert [step.is_true for step in run(blocks(path))] == [True, False, False, False]
     path.write_text(refreshed(path))
