@@ -6,6 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from docutils import nodes  # noqa: E402
+
 import minidecilm  # noqa: E402
 from docs import generate  # noqa: E402
 
@@ -21,11 +23,15 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_copybutton",
+    "sphinx_argparse_cli",
     "sphinx_design",
+    "docs.figures",
 ]
 exclude_patterns = ["_build", "_generated", "README.md"]
 templates_path = ["_templates"]
 default_role = "literal"
+highlight_language = "text"
+smartquotes = False  # commands are copied
 
 suppress_warnings = ["toc.not_readable"]  # while pages are still being written; a test demands them all
 
@@ -67,7 +73,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "explorer": []}
+html_sidebars = {page: [] for page in ("index", "benchmarks", "explorer")}  # no pages below them
 
 
 def _find_home(app, env, node, contnode):
@@ -87,6 +93,16 @@ def _find_home(app, env, node, contnode):
     )
 
 
+def _show_examples(app, doctree):
+    """Make a block that can be copied of the example that ends the help of every command."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        _, found, command = paragraph.astext().partition("example: minidecilm ")
+        if found and app.env.docname == "reference/command_line":
+            block = nodes.literal_block(text=f"minidecilm {command}", language="console")
+            paragraph.replace_self([nodes.paragraph(text="Example:"), block])
+
+
 def setup(app):
     app.connect("builder-inited", lambda app: generate.main(Path(app.srcdir)))
+    app.connect("doctree-read", _show_examples)
     app.connect("missing-reference", _find_home)

@@ -149,7 +149,7 @@
       ["largest_context", `Largest context of ${rows}`, whole],
       ["decode_tokens_per_second", "Decode of all rows, tokens/s at most", ifFitted],
       ["limit", "Its limit, share of the time", (value, found) => share(found)],
-      ["tokens_per_second_at_largest_batch", "The same of the largest batch", (value) => value ? rate(value) : "none fits"],
+      ["tokens_per_second_at_largest_batch", "The same of the largest batch", (value) => (value ? rate(value) : "none")],
     ];
   }
 
@@ -185,7 +185,6 @@
     const rest = `${weights}, "${choice.cache}"`;
     return [
       "from minidecilm import costs, preset",
-      "from minidecilm.costs import padded_to_uniform",
       "",
       `device = costs.device("${deviceName}")`,
       `for config in (${sides.map(({ model }) => model.python).join(", ")}):`,
@@ -194,7 +193,7 @@
       `    print(costs.largest_batch(config, ${memory}, ${context}, ${rest}))`,
       `    print(costs.largest_context(config, ${memory}, ${batch}, ${rest}))`,
       `    print(costs.decode_tokens_per_second(config, device, ${batch}, ${context}, ${rest}))`,
-    ].filter((line, index) => index !== 1 || sides.some(({ model }) => model.python.startsWith("padded"))).join("\n");
+    ].join("\n");
   }
 
   function describe(sides, choice, device) {
@@ -203,7 +202,9 @@
       const most = rate(found.decode_tokens_per_second);
       if (found.fits) said.push(`; at most ${most} tokens per second, limited by ${limits[found.limit]}`);
       const made = model.max_position_embeddings;
-      if (choice.context > made) said.push(`. ${plural(choice.context, "token")} are more than the ${whole(made)} it was made for`);
+      if (choice.context > made) {
+        said.push(`. ${plural(choice.context, "token")} are more than the ${whole(made)} it was made for`);
+      }
       return `${said.join("")}.`;
     });
     const rows = `${plural(choice.batch, "row")} of ${plural(choice.context, "token")}`;

@@ -78,7 +78,7 @@ def architecture(ax: "Axes", name: str, config: Config, index: int = 0) -> "Axes
     categories(ax.yaxis, [f"{layer}" for layer in range(last + 1)])
     ax.tick_params(axis="y", length=0, labelsize=9)
     ax.set_ylim(last + 2.2, -2.2)
-    ax.set_xlim(0, 1.38 * most)
+    ax.set_xlim(0, 1.40 * most)
     ax.set_xticks([])
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
@@ -90,5 +90,5 @@ def architecture(ax: "Axes", name: str, config: Config, index: int = 0) -> "Axes
 
 def _write_row(ax: "Axes", most: int, y: float, *columns: str) -> None:
     """Write a row of the table beside the layers, which are `most` query heads wide."""
-    for text, right in zip(columns, (1.13, 1.37), strict=True):
+    for text, right in zip(columns, (1.15, 1.39), strict=True):
         ax.annotate(text, (right * most, y), ha="right", va="center", fontsize=9)
