@@ -45,6 +45,8 @@ myst_heading_anchors = 3
 
 mathjax_path = "mathjax/tex-svg.js"  # in _static: a page loads nothing from elsewhere
 
+autodoc_mock_imports = ["cupy"]  # not everybody has a GPU
+autodoc_default_options = {"special-members": "__call__"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say more: shapes and storage
 autosummary_generate = True
@@ -64,7 +66,7 @@ html_context = {"default_mode": "auto"}  # without it the theme complains on the
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
-    "show_prev_next": True,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],

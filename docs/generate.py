@@ -1,12 +1,11 @@
 """What the site makes from code at every build: below ``_generated``, and notebooks in ``tutorial``."""
 
 import ast
-import inspect
 import json
 import re
 import shutil
 from collections.abc import Iterable
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -67,7 +66,7 @@ def script_of(figure: str) -> str:
 
 def homes(module: str) -> dict[str, str]:
     """Full names of what a module takes from others of the package, by name."""
-    tree = ast.parse(inspect.getsource(import_module(module)))
+    tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
     return {
         alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
@@ -90,7 +89,7 @@ def architecture() -> str:
 def tutorial(names: Iterable[str]) -> str:
     """List of notebooks and their toctree."""
     names = list(names)
-    lines = [f"{index}. {{doc}}`/tutorial/{name}`: {NOTEBOOKS[name]}." for index, name in enumerate(names, 1)]
+    lines = [f"- {{doc}}`/tutorial/{name}`: {NOTEBOOKS[name]}." for name in names]
     toctree = ["```{toctree}", ":hidden:", "", *(f"/tutorial/{name}" for name in names), "```"]
     return "\n".join([*lines, "", *toctree]) + "\n"
 
