@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -64,15 +65,26 @@ def script_of(figure: str) -> str:
     raise ValueError(f"no script of analysis/ draws a figure {figure!r}")
 
 
-def homes(module: str) -> dict[str, str]:
-    """Full names of what a module takes from others of the package, by name."""
+@cache
+def imports(module: str) -> dict[str, str]:
+    """Names that a module takes from others of the package, and from which."""
     tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
     return {
-        alias.name: f"{node.module}.{alias.name}"
+        alias.name: node.module
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("minidecilm.")
         for alias in node.names
     }
+
+
+def homes(module: str) -> dict[str, str]:
+    """Full names, in the module that defines them, of what a module takes from others of the package."""
+    found = {}
+    for name, source in imports(module).items():
+        while name in imports(source):
+            source = imports(source)[name]
+        found[name] = f"{source}.{name}"
+    return found
 
 
 def architecture() -> str:

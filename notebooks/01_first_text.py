@@ -101,8 +101,8 @@ assert lm.tokenizer.decode(ids) == prompt + lm.generate(prompt, max_new_tokens=2
 #
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. What share of the steps drew the token that was the likeliest? (A number between 0 and 1, from `steps`.)
 # 2. Write a function of logits (V,) that returns the probabilities (V,).

@@ -22,10 +22,10 @@ tokenizer
 # %% [markdown]
 # ## From text to ids
 #
-# The tokenizer is of the kind that Llama 2 and DeciLM use: byte-pair encoding by SentencePiece. Its
+# The tokenizer is of Llama 2's kind: byte-pair encoding by SentencePiece. Its
 # vocabulary was made once, from a body of text, by joining the neighbours that occur most often: first
 # letters, then pieces of words, then whole words. Frequent words are one token, rare ones fall apart into
-# pieces. DeciLM-6b has 32,000 tokens, the demo model 2,048.
+# pieces. The vocabulary of DeciLM-6b has 32,000 tokens, that of the demo model 2,048.
 #
 # A piece writes a space as `▁`. Every text begins with the special token `<s>`. What no piece covers is
 # spelled as its UTF-8 bytes, such as `<0xC3>`, and so any text can be encoded, and decoding gives it back.
@@ -173,8 +173,8 @@ figure
 # %% [markdown]
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. The tokenizer was trained on English. How many tokens does the Greek word `"σκυλί"` take, without the
 #    begin token? Work it out by hand: a Greek letter is two bytes in UTF-8, and a text begins with a space.

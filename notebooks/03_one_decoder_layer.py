@@ -11,13 +11,13 @@
 # we compute layer 1 of the demo model with nothing but NumPy. The model itself shows its own intermediate
 # results to a `Recorder`, and every line of ours is compared with them.
 #
-# | letter | meaning | here |
-# |---|---|---|
-# | T | tokens of the text | |
-# | E | hidden size | 128 |
-# | H, D | query heads, and the size of each | 8, 16 |
-# | K | key-value heads *of this layer* | 2 |
-# | F | feed-forward size | 256 |
+# | letter | meaning |
+# |---|---|
+# | T | tokens of the text |
+# | E | hidden size |
+# | H, D | query heads, and the size of each |
+# | K | key-value heads *of this layer* |
+# | F | feed-forward size |
 
 # %%
 # %matplotlib inline
@@ -50,6 +50,9 @@ def check(stage, ours):
 
 
 x = seen.values[layer - 1, "hidden_states"][0]  # (T, E): what layer 0 passes on
+print(
+    f"T = {T}, E = {x.shape[1]}, H = {H}, D = {D}, K = {K}, F = {lm.config.layers[layer].intermediate_size}"
+)
 
 # %% [markdown]
 # ## Normalise, then queries, keys and values
@@ -82,8 +85,8 @@ check("v", v)
 # ## Position
 #
 # Nothing so far knows where a token stands. *Rotary embedding* turns queries and keys by angles that grow
-# with the position $p$: dimensions $i$ and $i + D/2$ are a pair of coordinates, turned by $p \cdot
-# \theta^{-2i/D}$ (notebook 5).
+# with the position $p$: dimensions $i$ and $i + D/2$ are a pair of coordinates, turned by
+# $p \cdot \theta^{-2i/D}$ (notebook 5).
 
 # %%
 angles = np.arange(T)[:, None] * lm.config.rope_theta ** (-np.arange(0, D, 2) / D)  # (T, D/2)
@@ -175,8 +178,8 @@ figure
 # %% [markdown]
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. What is the shape of `k` (heads first, as above) in layer 0, and what in layer 3? Give a list of two
 #    shapes. `lm.config.num_key_value_heads_per_layer` helps.

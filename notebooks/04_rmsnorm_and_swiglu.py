@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 
 import minidecilm
-from minidecilm import ops, plots
+from minidecilm import costs, ops, plots
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -90,8 +90,8 @@ figure
 # results, and comes back:
 #
 # $$ \text{gate} = W_g h, \quad \text{up} = W_u h, \qquad
-# \text{out} = W_d \,\big(\text{silu}(\text{gate}) \odot \text{up}\big), \qquad \text{silu}(z) = \frac{z}{1
-# + e^{-z}}. $$
+# \text{out} = W_d \,\big(\text{silu}(\text{gate}) \odot \text{up}\big), \qquad
+# \text{silu}(z) = \frac{z}{1 + e^{-z}}. $$
 #
 # Read it as $F$ small detectors. The gate of each says how much its pattern is there in $h$; silu lets
 # positive gates through and holds negative ones back, smoothly; `up` says with which sign and strength; and
@@ -117,7 +117,7 @@ figure
 # %% [markdown]
 # Most gates are held back, and of the others few matter: below is the product
 # $\text{silu}(\text{gate}) \odot \text{up}$ of every token, and its largest tenth. Each token excites a
-# handful of detectors, and a detector is excited by few tokens.
+# handful of detectors, and most detectors are excited by few tokens.
 
 # %%
 inner = ops.swiglu(gate, up)  # (T, F)
@@ -135,21 +135,27 @@ figure
 
 # %% [markdown]
 # ## Where the parameters are
-#
-# Three matrices of $E \times F$ make the feed-forward part the bulk of the network: three quarters of
-# DeciLM-6b. Fewer KV heads do not touch it, which is why DeciLM-6b has only 15 % fewer parameters than
-# Llama 2 7B although its cache is twenty times smaller.
+# Three matrices of $E \times F$ make the feed-forward part the bulk of the network. Fewer KV heads do not
+# touch it, which is why DeciLM-6b has not many fewer parameters than Llama 2 7B, although its cache is so
+# much smaller.
 
 # %%
+models = [minidecilm.preset(name) for name in ("decilm-6b", "llama-2-7b")]
+parts = costs.parameters_by_part(models[0])
+fewer = 1 - models[0].num_parameters / models[1].num_parameters
+cache = costs.kv_cache_bytes(models[1]) / costs.kv_cache_bytes(models[0])
+print(f"feed-forward: {parts['feed-forward'] / sum(parts.values()):.0%} of DeciLM-6b")
+print(f"DeciLM-6b beside Llama 2 7B: {fewer:.0%} fewer parameters, a cache {cache:.1f} times smaller")
+
 figure, ax = plots.new_figure(size=(8.0, 3.2))
-plots.parameters(ax, {plots.TITLES[name]: minidecilm.preset(name) for name in ("decilm-6b", "llama-2-7b")})
+plots.parameters(ax, dict(zip(("DeciLM-6b", "Llama 2 7B"), models, strict=True)))
 figure
 
 # %% [markdown]
 # ## Exercises
 #
-# Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
-# answers, which stand in for every `...` that is left.
+# Put your answers in place of `...` and run the cells from there to the end; the last one says what is
+# wrong. The folded cell holds worked answers, which stand in for every `...` that is left.
 #
 # 1. Write RMSNorm: a function of `x` of shape (..., E), `weight` (E,) and `eps`.
 # 2. Write the whole feed-forward part of layer 1: a function of `h` (..., E). The matrices are

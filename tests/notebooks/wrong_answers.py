@@ -31,4 +31,24 @@ WRONG = {
         ],
         "answer_3": ["4 * 4096", "8 * 4096 // 3"],
     },
+    "05_rotary_and_dynamic_ntk": {
+        "answer_1": [
+            "lambda L: 10_000",
+            "lambda L: 10_000 * max(2 * L / 4096 - 1, 1)",
+            "lambda L: 10_000 * L / 4096",
+        ],
+        "answer_2": [
+            "lambda x, p, base: turn(x.reshape(-1, 2).T.ravel(), p, base).reshape(2, -1).T.flat",
+            "lambda x, position, base: turn(x, -position, base)",
+        ],
+        "answer_3": ["256", "258"],
+    },
+    "06_kinds_of_attention": {
+        "answer_1": ["21 % 4", "21 // 4"],
+        "answer_2": ["lambda heads: 128 * 2 * sum(heads)", "lambda heads: 2 * 128 * 2 * 32 * max(heads)"],
+        "answer_3": [
+            "lambda layer, h: decilm_attention(0, h)",
+            "lambda layer, h: decilm_attention(layer, h[::-1])[::-1]",
+        ],
+    },
 }
