@@ -41,6 +41,7 @@ def main(source: Path) -> None:
     generated = source / "_generated"
     shutil.copytree(FIGURES, generated / "figures", dirs_exist_ok=True)
     present = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem in NOTEBOOKS)
+    (source / "tutorial").mkdir(exist_ok=True)
     for notebook in present:
         shutil.copy(notebook, source / "tutorial")
     parts = {

@@ -57,7 +57,11 @@ def models() -> dict[str, tuple[str, str, Config]]:
     title, expression, config = found["decilm-6b"]
     padded = padded_to_uniform(config)
     heads = max(config.num_key_value_heads_per_layer)
-    found["decilm-6b-padded"] = f"{title} padded to {heads} heads", f"padded_to_uniform({expression})", padded
+    found["decilm-6b-padded"] = (
+        f"{title} padded to {heads} heads",
+        f"costs.padded_to_uniform({expression})",
+        padded,
+    )
     return found
 
 
@@ -129,7 +133,7 @@ def _steps(largest: int) -> list[int]:
 def fragment() -> str:
     """HTML of the explorer with its style, script and numbers, to be put into any page."""
     files = ("explorer.html", "explorer.css", "costs.js", "explorer.js")
-    form, style, *scripts = ((FOLDER / file).read_text() for file in files)
+    form, style, *scripts = ((FOLDER / file).read_text(encoding="utf-8") for file in files)
     numbers = json.dumps(data(), separators=(",", ":")).replace("</", r"<\/")
     return Template(form).substitute(style=style, script="".join(scripts), data=numbers)
 
@@ -143,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the explorer as one file."""
     parser = argparse.ArgumentParser(description="Write the explorer as one HTML file.")
     parser.add_argument("out", type=Path, metavar="FILE.html")
-    parser.parse_args(arguments).out.write_text(page())
+    parser.parse_args(arguments).out.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

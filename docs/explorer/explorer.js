@@ -19,21 +19,28 @@
 
   // Elements, of HTML or SVG.
   function element(name, attributes = {}, ...children) {
-    const isSvg = ["svg", "g", "rect", "line", "text", "path", "circle", "title"].includes(name);
-    const made = document.createElementNS(isSvg ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", name);
+    const isSvg = ["svg", "rect", "line", "text", "path", "circle", "title"].includes(name);
+    const namespace = isSvg ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
+    const made = document.createElementNS(namespace, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     made.append(...children);
     return made;
   }
   const row = (head, cells, attributes = {}) =>
     element("tr", attributes, element("th", { scope: "row" }, head), ...cells);
-  const swatch = (model) => element("span", { class: "swatch", style: `background:${model.color}` });
+  const headRow = (sides, ...more) => {
+    const titles = sides.map(({ model: { title, color } }) => {
+      const style = `border-bottom: 4px solid ${color}`;
+      return element("th", { scope: "col", style }, title.replaceAll("-", "\u2011"));
+    });
+    return element("tr", {}, element("td"), ...titles, ...more);
+  };
 
   // Charts: drawn as wide as the page gives room, so that letters keep their size.
   function chart(name, height, label, draw) {
     const place = find(`[data-chart=${name}]`);
     const width = Math.max(260, place.clientWidth);
-    const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
+    const svg = element("svg", { width, height, role: "img", "aria-label": label });
     const text = (x, y, words, anchor = "start") =>
       svg.append(element("text", { x, y, "text-anchor": anchor }, words));
     draw(svg, text, width);
@@ -49,15 +56,17 @@
         const y = 52 * index;
         const parts = `weights ${bytes(found.weight_bytes)} + cache ${bytes(found.kv_cache_bytes)}`;
         text(2, y + 13, `${model.title}: ${parts}`);
-        const bar = { y: y + 19, height: 20, fill: model.color };
+        const bar = { y: y + 19, height: 20, fill: model.color, stroke: model.color };
         svg.append(
           element("rect", { ...bar, x: x(0), width: x(found.weight_bytes) - x(0), "fill-opacity": 0.5 }),
           element("rect", { ...bar, x: x(found.weight_bytes), width: x(found.total_bytes) - x(found.weight_bytes) }),
         );
       });
       const end = x(choice.memory);
-      for (const y1 of [16, 68]) svg.append(element("line", { x1: end, x2: end, y1, y2: y1 + 26, class: "mark" }));
-      text(Math.max(2, Math.min(end, width - 2)), 122, `memory ${bytes(choice.memory)}`, end > width / 2 ? "end" : "start");
+      for (const [y1, y2] of [[16, 42], [68, 108]]) {
+        svg.append(element("line", { x1: end, x2: end, y1, y2, class: "mark" }));
+      }
+      text(end, 122, `memory ${bytes(choice.memory)}`, end > width / 2 ? "end" : "start");
     });
   }
 
@@ -91,10 +100,11 @@
   }
 
   function drawSpeed(sides, choice) {
-    const words = ({ model, found }) =>
-      found.largest_batch
-        ? `${model.title}: ${rate(found.tokens_per_second_at_largest_batch)} tokens/s at ${plural(found.largest_batch, "row")}`
-        : `${model.title}: no row fits`;
+    const words = ({ model, found }) => {
+      if (!found.largest_batch) return `${model.title}: no row fits`;
+      const most = rate(found.tokens_per_second_at_largest_batch);
+      return `${model.title}: ${most} tokens/s at ${plural(found.largest_batch, "row")}`;
+    };
     chart("speed", 250, sides.map(words).join("; "), (svg, text, width) => {
       const rows = Math.max(choice.batch, 2, ...sides.map(({ found }) => found.largest_batch));
       const top = Math.max(1e-9, ...sides.map(({ found }) => found.tokens_per_second_at_largest_batch));
@@ -121,6 +131,7 @@
 
   // Tables.
   const share = (found) => `${found.limit}, ${whole(100 * found.limited_share)}\u00a0%`;
+  const ifFitted = (value, found) => rate(value) + (found.fits ? "" : " if it fitted");
   const ratio = ([first, second]) => {
     if (typeof first !== "number" || !first || !second) return "";
     return second < first ? `1/${digits(first / second, 3)}` : digits(second / first, 3);
@@ -136,17 +147,14 @@
       ["kv_cache_bytes_per_token", "Cache per token", bytes],
       ["largest_batch", `Largest batch at ${tokens}`, whole],
       ["largest_context", `Largest context of ${rows}`, whole],
-      ["decode_tokens_per_second", "Decode, tokens/s of all rows, at most", (value, found) => rate(value) + (found.fits ? "" : " if it fitted")],
-      ["limit", "limited by, share of the time", (value, found) => share(found)],
-      ["tokens_per_second_at_largest_batch", "The same at the largest batch", (value) => (value ? rate(value) : "none fits")],
+      ["decode_tokens_per_second", "Decode of all rows, tokens/s at most", ifFitted],
+      ["limit", "Its limit, share of the time", (value, found) => share(found)],
+      ["tokens_per_second_at_largest_batch", "The same of the largest batch", (value) => (value ? rate(value) : "none")],
     ];
   }
 
   function fillNumbers(sides, choice) {
-    const titles = sides.map(({ model }) => element("th", { scope: "col" }, swatch(model), model.title));
-    find(".numbers thead").replaceChildren(
-      element("tr", {}, element("td"), ...titles, element("th", { scope: "col" }, "second / first")),
-    );
+    find(".numbers thead").replaceChildren(headRow(sides, element("th", { scope: "col" }, "second / first")));
     const body = quantities(choice).map(([quantity, label, format]) => {
       const values = sides.map(({ found }) => found[quantity]);
       const cells = values.map((value, side) =>
@@ -159,8 +167,7 @@
   }
 
   function fillTimes(sides) {
-    const titles = sides.map(({ model }) => element("th", { scope: "col" }, swatch(model), model.title));
-    find(".times thead").replaceChildren(element("tr", {}, element("td"), ...titles));
+    find(".times thead").replaceChildren(headRow(sides));
     const body = sides[0].found.times.map(({ operation }, index) => {
       const times = sides.map(({ found }) => found.times[index]);
       const cells = times.map((time, side) =>
@@ -178,7 +185,6 @@
     const rest = `${weights}, "${choice.cache}"`;
     return [
       "from minidecilm import costs, preset",
-      "from minidecilm.costs import padded_to_uniform",
       "",
       `device = costs.device("${deviceName}")`,
       `for config in (${sides.map(({ model }) => model.python).join(", ")}):`,
@@ -187,20 +193,23 @@
       `    print(costs.largest_batch(config, ${memory}, ${context}, ${rest}))`,
       `    print(costs.largest_context(config, ${memory}, ${batch}, ${rest}))`,
       `    print(costs.decode_tokens_per_second(config, device, ${batch}, ${context}, ${rest}))`,
-    ].filter((line, index) => index !== 1 || sides.some(({ model }) => model.python.startsWith("padded"))).join("\n");
+    ].join("\n");
   }
 
   function describe(sides, choice, device) {
     const said = sides.map(({ model, found }) => {
-      const long = choice.context > model.max_position_embeddings
-        ? ` ${plural(choice.context, "token")} are more than the ${whole(model.max_position_embeddings)} it was made for.` : "";
-      const verdict = found.fits
-        ? `fits; at most ${rate(found.decode_tokens_per_second)} tokens per second, limited by ${limits[found.limit]}.`
-        : "does not fit.";
-      return `${model.title} needs ${bytes(found.total_bytes)} and ${verdict}${long}`;
+      const said = [`${model.title} needs ${bytes(found.total_bytes)} and ${found.fits ? "fits" : "does not fit"}`];
+      const most = rate(found.decode_tokens_per_second);
+      if (found.fits) said.push(`; at most ${most} tokens per second, limited by ${limits[found.limit]}`);
+      const made = model.max_position_embeddings;
+      if (choice.context > made) {
+        said.push(`. ${plural(choice.context, "token")} are more than the ${whole(made)} it was made for`);
+      }
+      return `${said.join("")}.`;
     });
     const rows = `${plural(choice.batch, "row")} of ${plural(choice.context, "token")}`;
-    return `${rows}, ${bytes(choice.memory)} on ${device.title}. ${said.join(" ")}`;
+    const memory = choice.memory === device.memory_bytes ? "" : ` with ${bytes(choice.memory)} for them`;
+    return `${rows} on ${device.title}${memory}. ${said.join(" ")}`;
   }
 
   function describeLimits(device, choice) {
@@ -210,8 +219,8 @@
       " ", url ? element("a", { href: url }, title) : title, ` (${date}).`,
     ]);
     return [
-      `${device.title}: reads ${digits(device.bytes_per_second / 1e9, 4)} GB/s; 10\u00b9\u00b2 operations per second on `,
-      `values stored as ${dtypes}. From:`, ...sources,
+      `${device.title}: reads ${digits(device.bytes_per_second / 1e9, 4)} GB/s; 10\u00b9\u00b2 operations per second, `,
+      `by storage: ${dtypes}. From:`, ...sources,
     ];
   }
 

@@ -48,7 +48,7 @@ def architecture(ax: "Axes", name: str, config: Config, index: int = 0) -> "Axes
     kv_heads = config.num_key_value_heads_per_layer
     most, last = max(query_heads), len(config.layers) - 1
     for head in range(max(kv_heads)):
-        layers = [layer for layer, K in enumerate(kv_heads) if K > head]
+        layers = [layer for layer, K in enumerate(kv_heads) if head < K]
         widths = [query_heads[layer] // kv_heads[layer] for layer in layers]
         bars = ax.barh(
             layers,
@@ -65,7 +65,7 @@ def architecture(ax: "Axes", name: str, config: Config, index: int = 0) -> "Axes
     cells = range(1, most)
     ax.vlines(cells, -0.5, last + 0.5, color=ax.get_facecolor(), linewidth=0.4, label="_query heads")
 
-    matrix = f"{config.vocab_size:,} × {config.hidden_size:,}"
+    matrix = f"{config.vocab_size:,} \N{MULTIPLICATION SIGN} {config.hidden_size:,}"
     for y, text in ((-1.5, f"embedding, {matrix}"), (last + 1.5, f"RMSNorm and head, {matrix}")):
         ax.barh([y], [most], height=1, color=GREY, alpha=0.3, label="_end")
         ax.annotate(text, (most / 2, y), ha="center", va="center", fontsize=9)
