@@ -11,10 +11,34 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
+from minidecilm.host import HOST, Host
 from minidecilm.ops import Array
 
 #: Names of what keys and values may be stored as; "compute" stands for the compute dtype.
 KV_CACHES = ("compute", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which slots each new token may attend to: real tokens, not later than itself.
+
+    ``np.asarray`` makes it a (B, T, S) bool array. A backend that can do without one reads `real`.
+
+    Attributes
+    ----------
+    real : (B, S) bool array
+        Slots that hold a token.
+    new : int
+        T; the new tokens are in the last slots.
+    """
+
+    real: Array
+    new: int
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> Array:
+        slots = np.arange(self.real.shape[1])
+        not_later = slots <= slots[-self.new :, None]  # (T, S)
+        return self.real[:, None] & not_later
 
 
 @dataclass(frozen=True)
@@ -27,15 +51,15 @@ class Window:
         Of the new tokens, each row counting its own from 0; 0 on padding.
     slot_positions : (B, S) int array
         The same for every slot up to the newest.
-    visible : (B, T, S) bool array
-        Whether new token t may attend to slot s: a real token, not later than t.
+    visible : Visible
+        Whether new token t may attend to slot s.
     row_lengths : (B,) int array
         Tokens of each row after this call.
     """
 
     positions: Array
     slot_positions: Array
-    visible: Array
+    visible: Visible
     row_lengths: Array
 
 
@@ -74,6 +98,7 @@ class KVCache:
         max_length: int,
         dtype: npt.DTypeLike,
         planned_lengths: npt.ArrayLike | None = None,
+        device: Host = HOST,
     ) -> None:
         if batch_size < 1 or max_length < 1:
             raise ValueError(
@@ -83,8 +108,10 @@ class KVCache:
             (batch_size, heads, max_length, config.head_dim) for heads in config.num_key_value_heads_per_layer
         ]
         storage = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-        self.keys = [np.zeros(shape, storage) for shape in shapes]
-        self.values = [np.zeros(shape, storage) for shape in shapes]
+        device.check_cache(config, batch_size, max_length, np.dtype(storage).name)
+        self._device = device
+        self.keys = [device.zeros(shape, storage) for shape in shapes]
+        self.values = [device.zeros(shape, storage) for shape in shapes]
         self.batch_size = batch_size
         self.max_length = max_length
         self.length = 0
@@ -130,20 +157,18 @@ class KVCache:
         positions = np.maximum(self.row_lengths[:, None] + np.cumsum(real, axis=1) - 1, 0)
         self._real[:, start:end] = real
         self._positions[:, start:end] = np.where(real, positions, 0)
-        slots = np.arange(end)
-        not_later = slots <= slots[start:, None]  # (T, S)
         return Window(
             positions=self._positions[:, start:end],
             slot_positions=self._positions[:, :end],
-            visible=self._real[:, None, :end] & not_later,
+            visible=Visible(self._real[:, :end], T),
             row_lengths=self.row_lengths + np.sum(real, axis=1),
         )
 
     def write(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
         """Store (B, K, T, D) behind the used slots of a layer; return views of all its S slots."""
         end = self.length + k.shape[2]
-        self.keys[layer][:, :, self.length : end] = k
-        self.values[layer][:, :, self.length : end] = v
+        self._device.store(self.keys[layer][:, :, self.length : end], k)
+        self._device.store(self.values[layer][:, :, self.length : end], v)
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
     def commit(self, window: Window, rope_base: Array) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from minidecilm.api import LanguageModel
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
+from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
@@ -120,7 +121,7 @@ def token_losses(
             for slot, row in enumerate(batch):
                 new = len(checked[row]) - 1  # the last token is predicted only
                 ids[slot, T - new :], real[slot, T - new :] = checked[row][:-1], 1
-            logits = np.asarray(model(ids, attention_mask=real))  # (B, T, V)
+            logits = on_host(model(ids, attention_mask=real))  # (B, T, V)
             for slot, row in enumerate(batch):
                 targets = checked[row][1:]
                 found[row] = _negative_log_p(logits[slot, T - len(targets) :], targets)

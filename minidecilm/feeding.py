@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
@@ -48,7 +49,7 @@ def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None
     logits = np.empty((B, T, model.config.vocab_size), model.dtype)
     with progress_bar(T, f"decoding, rope={model.rope_policy}", "token", progress) as bar:
         for position in range(T):
-            logits[:, position] = model(ids[:, position : position + 1], cache)[:, 0]
+            logits[:, position] = on_host(model(ids[:, position : position + 1], cache)[:, 0])
             bar.update(1)
     return logits
 
@@ -94,7 +95,7 @@ def prefix_logits(
     with progress_bar(sum(lengths), "reading beginnings in one call", "token", progress) as bar:
         for index, length in enumerate(lengths):
             cache = model.new_cache(len(ids), length, planned_lengths=ids.shape[1])
-            logits[:, index] = model(ids[:, :length], cache, last_only=True)[:, 0]
+            logits[:, index] = on_host(model(ids[:, :length], cache, last_only=True)[:, 0])
             bar.update(length)
     return logits
 

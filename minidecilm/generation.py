@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
+from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Sampling, log_softmax, sample
@@ -171,7 +172,8 @@ def generation_steps(
     ):
         for number in range(1, max_new_tokens + 1):
             clock = LayerClock(reading.update if number == 1 else lambda layer: None)
-            logits = np.asarray(model(ids, cache, mask, last_only=True, observer=clock)[:, -1])  # (B, V)
+            observer = None if model.decodes_in_one_go and number > 1 else clock
+            logits = on_host(model(ids, cache, mask, last_only=True, observer=observer)[:, -1])  # (B, V)
             tokens: list[int | None] = [None] * len(prompts)
             for row, ended in enumerate(finished):
                 if ended is None:

@@ -27,8 +27,8 @@ class DeciLM:
         Named and shaped as :meth:`Config.parameter_shapes` says; any storage dtype.
     backend : Backend
         Computes the operations.
-    dtype : {"float32", "float64"}
-        Compute and accumulate dtype.
+    dtype : {"float32", "float64", "bfloat16"}
+        Compute and accumulate dtype; "bfloat16" multiplies in it and accumulates in float32.
     rope_policy : {"reference", "fixed", "exact"}
         See :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}
@@ -58,9 +58,10 @@ class DeciLM:
         if kv_cache not in KV_CACHES:
             raise ValueError(f"kv_cache {kv_cache!r}: choose from {', '.join(KV_CACHES)}")
         self.config = config
-        self.weights = weights
         self.backend = backend
-        self.dtype = np.dtype(dtype)
+        self.weights = backend.device.place(config, weights)
+        self._decode = backend.decoder(config, self.weights)
+        self.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)  # of sums and results
         self.rope_policy = rope_policy
         self.kv_cache = dtype if kv_cache == "compute" else kv_cache
 
@@ -68,7 +69,13 @@ class DeciLM:
         self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None
     ) -> KVCache:
         """Make an empty cache for `batch_size` rows of up to `max_length` slots; see :class:`KVCache`."""
-        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths)
+        device = self.backend.device
+        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths, device)
+
+    @property
+    def decodes_in_one_go(self) -> bool:
+        """Whether one new token per row is computed in one go, in which no observer can look."""
+        return self._decode is not None and self.rope_policy != "exact"
 
     def __call__(
         self,
@@ -118,6 +125,15 @@ class DeciLM:
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
         rotation = self._plan_rotation(window, rope_base)
+        if self.decodes_in_one_go and observer is None and ids.shape[1] == 1:
+            logits = self._decode(cache, ids, real, *rotation)  # (B, 1, V)
+            cache.commit(window, rope_base)
+            return logits
+        device = self.backend.device
+        device.check_call(self.config, ids.size, len(ids) if last_only else ids.size)
+        if not isinstance(rotation, rope.ExactRotation):
+            rotation = device.array(rotation[0]), device.array(rotation[1])
+        visible = device.mask(window.visible)
         see = Showing(observer)
         w, op, eps = self.weights, self.backend, self.config.rms_norm_eps
 
@@ -128,7 +144,7 @@ class DeciLM:
 
             h = op.rms_norm(x, w[name + "input_layernorm.weight"], eps)  # (B, T, E)
             see(layer, "input_layernorm", h)
-            x = x + self._attention(layer, h, cache, window, rotation, see)
+            x = x + self._attention(layer, h, cache, visible, rotation, see)
 
             h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)  # (B, T, E)
             see(layer, "post_attention_layernorm", h)
@@ -154,7 +170,7 @@ class DeciLM:
         layer: int,
         h: Array,
         cache: KVCache,
-        window: Window,
+        visible: Array,
         rotation: tuple[Array, Array] | rope.ExactRotation,
         see: Showing,
     ) -> Array:
@@ -170,7 +186,7 @@ class DeciLM:
 
         def attend(q: Array, keys: Array, values: Array, visible: Array) -> Array:
             if see.wants("attention_weights"):
-                weights.append(ops.attention_weights(q, keys, visible))
+                weights.append(op.attention_weights(q, keys, visible))
             return op.attention(q, keys, values, visible)
 
         weights: list[Array] = []
@@ -182,15 +198,13 @@ class DeciLM:
             for block, cos, sin in rotation:
                 slots = slice(past + block.start, past + block.stop)
                 turned = op.rotate(q[:, :, block], cos[:, :, slots], sin[:, :, slots])
-                mixed[:, :, block] = attend(
-                    turned, op.rotate(keys, cos, sin), values, window.visible[:, block]
-                )
+                mixed[:, :, block] = attend(turned, op.rotate(keys, cos, sin), values, visible[:, block])
         else:
             q, k = op.rotate(q, *rotation), op.rotate(k, *rotation)
             see(layer, "q_rotated", q)
             see(layer, "k_rotated", k)
             keys, values = cache.write(layer, k, v)  # (B, K, S, D)
-            mixed = attend(q, keys, values, window.visible)  # (B, H, T, D)
+            mixed = attend(q, keys, values, visible)  # (B, H, T, D)
         if weights:
             see(layer, "attention_weights", np.concatenate(weights, axis=2))
         see(layer, "attention", mixed)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from minidecilm.host import on_host
 from minidecilm.ops import Array
 
 #: Every stage of a forward pass, in the order they are computed. The first and the last two happen once, the
@@ -76,7 +77,7 @@ class Recorder:
 
     def __call__(self, layer: int | None, stage: str, value: Array) -> None:
         """Keep a copy."""
-        self.values[layer, stage] = value.copy()
+        self.values[layer, stage] = on_host(value).copy()
 
 
 class Showing:

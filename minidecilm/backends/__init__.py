@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidecilm import ops
+from minidecilm.host import HOST, Host
 
-BACKENDS = ("auto", "numpy", "numba")
+BACKENDS = ("auto", "numpy", "numba", "cupy")
 
 #: Below this many parameters "auto" takes NumPy: the largest such model writes some 20 tokens a second with
 #: it, and many of them before Numba has loaded its compiled code, let alone compiled it.
@@ -24,6 +25,12 @@ class Backend:
         Compute dtypes the backend supports.
     kernels : str
         Which of its sets of kernels the backend uses, where it has several.
+    device : Host
+        Where its arrays live.
+    decoder : callable
+        Takes config and placed weights, and returns what computes one new token per row in one go, or None
+        where the operations are to be called one by one. What it returns takes (cache, ids, real, cos, sin),
+        writes keys and values behind the used slots of the cache, and returns logits (B, 1, V).
     """
 
     name: str
@@ -34,7 +41,10 @@ class Backend:
     rms_norm: Callable[..., ops.Array] = ops.rms_norm
     rotate: Callable[..., ops.Array] = ops.rotate
     attention: Callable[..., ops.Array] = ops.attention
+    attention_weights: Callable[..., ops.Array] = ops.attention_weights
     swiglu: Callable[..., ops.Array] = ops.swiglu
+    device: Host = HOST
+    decoder: Callable[..., Callable[..., ops.Array] | None] = lambda config, weights: None
 
 
 def check_threads() -> None:
@@ -55,12 +65,12 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
 
     Parameters
     ----------
-    name : {"auto", "numpy", "numba"}
-        "auto" takes Numba for a model large enough that compiling pays, and NumPy else.
+    name : {"auto", "numpy", "numba", "cupy"}
+        "auto" takes Numba for a model large enough that compiling pays, and NumPy else; never a GPU.
     parameters : int
         Size of the model.
-    dtype : {"float32", "float64"}
-        Compute dtype, which "auto" heeds.
+    dtype : {"float32", "float64", "bfloat16"}
+        Compute dtype, which "auto" and CuPy heed.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
     ('numpy', 'numpy')
     """
     if name not in BACKENDS:
-        raise ValueError(f"backend {name!r} is not in this version: choose from {', '.join(BACKENDS)}")
+        raise ValueError(f"no backend {name!r}: choose from {', '.join(BACKENDS)}")
     if name == "auto":
         name = "numba" if parameters >= AUTO_PARAMETERS and dtype == "float32" else "numpy"
     if name == "numba":
@@ -81,6 +91,10 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
         from minidecilm.backends import numba_backend
 
         return numba_backend.create()
+    if name == "cupy":
+        from minidecilm.backends import cupy_backend
+
+        return cupy_backend.create(dtype)
     from minidecilm.backends.numpy_backend import NUMPY
 
     return NUMPY

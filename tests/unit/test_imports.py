@@ -16,7 +16,7 @@ ROWS = [
     {"config"},
     {"presets"},
     {"ops", "packed"},
-    {"scheme"},
+    {"host", "scheme"},
     {"costs"},
     {"rope", "allocate"},
     {
@@ -46,11 +46,11 @@ ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
 # Each heavy package is imported in exactly one file, and only when used.
 ONE_FILE = {"sentencepiece": "tokenizer", "tqdm": "progress", "huggingface_hub": "api", "matplotlib": "plots"}
-NEVER = {"torch", "transformers", "cupy", "pickle"}
+NEVER = {"torch", "transformers", "pickle"}
 
-# Numba compiles what stands at the top of a file, so here a folder is loaded only when used.
-NUMBA = {"numba", "llvmlite"}
-NUMBA_FOLDER = "minidecilm.backends.numba_backend"
+# These stand at the top of files, since they compile what stands there; so a folder is loaded only when used.
+FOLDERS = {"numba": "numba_backend", "llvmlite": "numba_backend", "cupy": "cupy_backend"}
+BACKENDS_IMPORT = {"ops", "packed", "host", "config", "costs", "progress"}
 
 
 def modules():
@@ -83,21 +83,22 @@ def imports(path):
 def violations(path, found):
     """List what a module must not import."""
     here = room(path)
-    in_numba_folder = "numba_backend" in path.parts
     for name, at_top in found:
         package, *rest = name.split(".")
-        if name.startswith(NUMBA_FOLDER) and at_top and not in_numba_folder:
-            yield f"{here} imports {name}: only inside a function"
+        for folder in set(FOLDERS.values()):
+            if name.startswith(f"minidecilm.backends.{folder}") and at_top and folder not in path.parts:
+                yield f"{here} imports {name}: only inside a function"
         if package == "minidecilm":
             there = rest[0] if rest else "__init__"
             if there == here:
                 continue
             if ROW[there] > ROW[here]:
                 yield f"{here} imports {there}, which stands above it"
-            if "backends" in (here, there) and ROW[here] < ROW["model"] and there not in ("ops", "packed"):
-                yield f"{here} imports {there}: backends stand alone on ops and packed"
-        elif package in NUMBA and not in_numba_folder:
-            yield f"{here} imports {package}: only backends/numba_backend may"
+            if "backends" in (here, there) and ROW[here] < ROW["model"] and there not in BACKENDS_IMPORT:
+                yield f"{here} imports {there}: backends import {', '.join(sorted(BACKENDS_IMPORT))} only"
+        elif package in FOLDERS:
+            if FOLDERS[package] not in path.parts:
+                yield f"{here} imports {package}: only backends/{FOLDERS[package]} may"
         elif package in NEVER:
             yield f"{here} imports {package}"
         elif package in ONE_FILE and (at_top or here != ONE_FILE[package]):
@@ -122,6 +123,8 @@ def test_import_rules(path):
         ("info.py", ("matplotlib", False)),
         ("plots/style.py", ("matplotlib.figure", True)),
         ("bench.py", ("minidecilm.backends.numba_backend", True)),
+        ("backends/numba_backend/linear.py", ("cupy", True)),
+        ("backends/__init__.py", ("minidecilm.backends.cupy_backend", True)),
     ],
 )
 def test_import_rules_can_fail(module, found):
@@ -155,7 +158,7 @@ def run_fresh(code):
 
 
 def test_import_loads_nothing_heavy():
-    heavy = ["numba", "matplotlib", "sentencepiece", "tqdm", "huggingface_hub", "safetensors", "torch"]
+    heavy = ["numba", "cupy", "matplotlib", "sentencepiece", "tqdm", "huggingface_hub", "safetensors", "torch"]
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
     assert run_fresh("import sys, minidecilm.cli; print('matplotlib' in sys.modules)") == ["False"]

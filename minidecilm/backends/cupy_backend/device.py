@@ -1,0 +1,258 @@
+"""The GPU's memory: weights, caches, and a plan that refuses what will not fit before it is allocated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cupy
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from minidecilm import costs
+from minidecilm.backends.cupy_backend.kernels import launch
+from minidecilm.config import Config
+from minidecilm.host import Host
+from minidecilm.packed import BFLOAT16, PackedWeight, Weight
+from minidecilm.progress import progress_bar
+
+#: Left free for CUDA graphs, cuBLAS and what the allocator cannot reuse.
+RESERVED = 512 << 20
+
+ALIGNMENT = 8  # columns of a matrix: 16 bytes of bfloat16
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A weight on the GPU.
+
+    Attributes
+    ----------
+    storage : {"float32", "bfloat16", "int8", "int4"}
+    data : device array
+        (out, stride) float32, or bfloat16 as its bits, with zeros in columns beyond `in`; or the codes of a
+        :class:`minidecilm.packed.PackedWeight` as they lie in the file.
+    shape : tuple of int
+        (out, in).
+    scales : device array, optional
+        Of codes, as bits of bfloat16.
+    group : int
+        Columns that share a scale.
+    """
+
+    storage: str
+    data: Any
+    shape: tuple[int, ...]
+    scales: Any = None
+    group: int = 64
+
+    @property
+    def stride(self) -> int:
+        """Columns from one row to the next."""
+        return -(-self.shape[1] // ALIGNMENT) * ALIGNMENT
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return int(self.data.nbytes + (0 if self.scales is None else self.scales.nbytes))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class Gpu(Host):
+    """The memory of one GPU.
+
+    A bfloat16 array is kept as uint16: CuPy moves the bits, the kernels know what they mean.
+    """
+
+    def place(self, config: Config, weights: Mapping[str, Weight]) -> dict[str, Any]:
+        """Copy a model's weights to the GPU, in their storage: matrices as :class:`Matrix`, norms as float32.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit, saying what would; or for a storage that no kernel reads.
+        """
+        self._check_weights(config, weights)
+        placed: dict[str, Any] = {}
+        with progress_bar(len(weights), "copying to the GPU", "tensor", None) as bar:
+            for name, weight in weights.items():
+                placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight)
+                bar.update(1)
+        return placed
+
+    def matrix(self, weight: Weight) -> Matrix:
+        """Copy one matrix to the GPU."""
+        if isinstance(weight, PackedWeight):
+            codes, scales = cupy.asarray(weight.codes), cupy.asarray(_bits(weight.scales))
+            return Matrix(str(weight.dtype), codes, weight.shape, scales, weight.group)
+        if weight.dtype == BFLOAT16:
+            storage, values = "bfloat16", _bits(weight)
+        elif weight.dtype.itemsize <= 4:
+            storage, values = "float32", weight.astype(np.float32, copy=False)
+        else:
+            raise ValueError(
+                f"weights of {weight.dtype}: the cupy backend stores float32, bfloat16, int8 or int4"
+            )
+        empty = -values.shape[1] % ALIGNMENT
+        padded = np.pad(values, ((0, 0), (0, empty))) if empty else values
+        return Matrix(storage, cupy.asarray(padded), weight.shape)
+
+    def _vector(self, weight: npt.NDArray[Any]) -> Any:
+        return cupy.asarray(weight.astype(np.float32))
+
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+        """Make room for cached keys or values."""
+        return cupy.zeros(shape, np.uint16 if dtype == ml_dtypes.bfloat16 else dtype)
+
+    def store(self, target: Any, values: Any) -> None:
+        """Round (B, heads, T, D) float32 values into a part of a cache."""
+        copy_heads(values, target)
+
+    def array(self, values: Any) -> Any:
+        """Copy a host array to the GPU; leave a device array where it is."""
+        return values if isinstance(values, cupy.ndarray) else cupy.asarray(np.ascontiguousarray(values))
+
+    def mask(self, visible: Any) -> Any:
+        """Bring a mask to the GPU: which slots are real says the same as all pairs, in B * S bytes."""
+        return Mask.of(visible)
+
+    def _check_weights(self, config: Config, weights: Mapping[str, Weight]) -> None:
+        needed = sum(_bytes_on_device(weight) for weight in weights.values())
+        free, total = free_bytes()
+        if needed + RESERVED <= free:
+            return
+        smaller = [
+            f"{storage} ({_gb(costs.weight_bytes(config, storage))})"
+            for storage in ("bfloat16", "int8", "int4")
+            if costs.weight_bytes(config, storage) < needed
+            and costs.weight_bytes(config, storage) + RESERVED <= free
+        ]
+        remedy = f"load it with weights={' or '.join(smaller)}" if smaller else "use another backend"
+        raise ValueError(
+            f"the weights take {_gb(needed)} and {_gb(RESERVED)} of workspace, the GPU has {_gb(free)} of "
+            f"{_gb(total)} free: {remedy}"
+        )
+
+    def check_cache(self, config: Config, batch_size: int, max_length: int, dtype: str) -> None:
+        """Refuse a cache that does not fit beside what is there, and say what would.
+
+        Raises
+        ------
+        ValueError
+        """
+        free, _ = free_bytes()
+        needed = costs.kv_cache_bytes(config, batch_size, max_length, dtype)
+        if needed + RESERVED <= free:
+            return
+        room = max(0, free - RESERVED)
+        rows = costs.rows_that_fit(config, room, max_length, dtype)
+        tokens = room // costs.kv_cache_bytes(config, batch_size, 1, dtype)
+        narrower = ", or kv_cache='bfloat16'" if dtype == "float32" else ""
+        raise ValueError(
+            f"a cache of {batch_size} x {max_length} tokens in {dtype} takes {_gb(needed)} and "
+            f"{_gb(RESERVED)} of workspace, the GPU has {_gb(free)} free: at most {rows} rows of "
+            f"{max_length} tokens or {batch_size} rows of {tokens} fit{narrower}"
+        )
+
+    def check_call(self, config: Config, tokens: int, logits: int) -> None:
+        """Refuse a call whose activations do not fit, and say how many tokens would.
+
+        Raises
+        ------
+        ValueError
+        """
+        free, _ = free_bytes()
+        per_token = activation_bytes(config)
+        needed = tokens * per_token + logits * 4 * config.vocab_size
+        if needed <= free:
+            return
+        fewer = max(0, free - min(logits, tokens) * 4 * config.vocab_size) // per_token
+        raise ValueError(
+            f"the activations of {tokens} new tokens take {_gb(needed)}, the GPU has {_gb(free)} free: "
+            f"feed at most {fewer} tokens at a time (rows x new tokens), or set last_only where they are many"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which slots each new token may see, as kernels read it.
+
+    Attributes
+    ----------
+    seen : uint8 device array (B, S) or (B, T, S), or None
+        0 hides a slot; None hides none.
+    ordered : bool
+        Whether a token sees no slot after its own.
+    dense : callable
+        Makes the (B, T, S) bool array, on the host.
+    """
+
+    seen: Any
+    ordered: bool
+    dense: Any
+
+    @classmethod
+    def of(cls, visible: Any) -> "Mask":
+        """Take a :class:`minidecilm.cache.Visible`, or any (B, T, S) bool array."""
+        if hasattr(visible, "new"):  # every array has a real part
+            seen = None if visible.real.all() else cupy.asarray(visible.real.astype(np.uint8))
+            return cls(seen, True, lambda: np.asarray(visible))
+        dense = np.asarray(visible)
+        return cls(cupy.asarray(np.ascontiguousarray(dense, np.uint8)), False, lambda: dense)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> "Mask":
+        return Mask.of(self.dense()[part])
+
+
+def copy_heads(source: Any, target: Any, cos: Any = None, sin: Any = None) -> None:
+    """Copy (B, heads, T, D) between float32 and bfloat16, turned by (B, 1, T, D/2) tables where given."""
+    B, heads, T, D = source.shape
+    names = [_NAMES[array.dtype] for array in (source, target)]
+    strides = [np.int64(array.strides[i] // array.itemsize) for array in (source, target) for i in range(3)]
+    if not _adjacent(source) or not _adjacent(target):
+        raise ValueError("copy_heads: the elements of a head must be neighbours")
+    launch(
+        "layer", f"copy_{names[0]}_{names[1]}", (T, heads, B), 64,
+        source, *strides[:3], target, *strides[3:], cos, sin, T, head_dim=D,
+    )  # fmt: skip
+
+
+_NAMES = {np.dtype(np.float32): "float32", np.dtype(np.uint16): "bfloat16"}
+
+
+def _adjacent(array: Any) -> bool:
+    return bool(array.shape[-1] == 1 or array.strides[-1] == array.itemsize)
+
+
+def free_bytes() -> tuple[int, int]:
+    """Bytes of the GPU that are free, those that CuPy's pool keeps included; and all of them."""
+    free, total = cupy.cuda.runtime.memGetInfo()
+    return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+
+
+def activation_bytes(config: Config) -> int:
+    """Bytes that one new token takes at most while a layer is computed: float32, and parts for cuBLAS.
+
+    The residual stream, its norm and a projection (E); queries, keys, values and their turned copies; gate,
+    up and their product (F), the last in three bfloat16 parts as well.
+    """
+    heads = max(layer.num_key_value_heads for layer in config.layers)
+    E, F = config.hidden_size, max(layer.intermediate_size for layer in config.layers)
+    return 4 * (3 * E + 3 * (E + 2 * heads * config.head_dim) + 3 * F) + 6 * F
+
+
+def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    return np.ascontiguousarray(values).view(np.uint16)
+
+
+def _bytes_on_device(weight: Weight) -> int:
+    if isinstance(weight, PackedWeight) or len(weight.shape) == 1:
+        return weight.nbytes
+    rows, columns = weight.shape
+    return rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4)
+
+
+def _gb(nbytes: float) -> str:
+    return f"{nbytes / 1e9:.2f} GB"
