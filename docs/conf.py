@@ -64,7 +64,7 @@ html_context = {"default_mode": "auto"}  # without it the theme complains on the
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
-    "show_prev_next": True,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],

@@ -25,13 +25,12 @@ class Drawn(SphinxDirective):
             script = generate.script_of(name)
         except ValueError as problem:
             raise self.error(str(problem)) from None
-        figure = nodes.figure(classes=["drawn"])
+        variants = nodes.container()  # the theme hides a caption that stands directly beside a hidden image
         for variant in ("light", "dark"):
             uri = f"/_generated/figures/{name}-{variant}.svg"
-            figure += nodes.image(uri=uri, alt=self.options["alt"], classes=[f"only-{variant}"])
+            variants += nodes.image(uri=uri, alt=self.options["alt"], classes=[f"only-{variant}"])
         text, messages = self.parse_inline(f"{' '.join(self.content)} Made by `{script}`.")
-        figure += nodes.caption("", "", *text)
-        return [figure, *messages]
+        return [nodes.figure("", variants, nodes.caption("", "", *text)), *messages]
 
 
 def setup(app):

@@ -90,7 +90,7 @@ def architecture() -> str:
 def tutorial(names: Iterable[str]) -> str:
     """List of notebooks and their toctree."""
     names = list(names)
-    lines = [f"{index}. {{doc}}`/tutorial/{name}`: {NOTEBOOKS[name]}." for index, name in enumerate(names, 1)]
+    lines = [f"- {{doc}}`/tutorial/{name}`: {NOTEBOOKS[name]}." for name in names]
     toctree = ["```{toctree}", ":hidden:", "", *(f"/tutorial/{name}" for name in names), "```"]
     return "\n".join([*lines, "", *toctree]) + "\n"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import minidecilm
+from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
 
@@ -25,7 +26,7 @@ def golden_model(dtype="float64", rope="reference", backend="numpy"):
 
 def assert_close(found, expected, model):
     """Equal within the tolerance of the model's compute dtype."""
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[str(model.dtype)])
+    np.testing.assert_allclose(on_host(found), expected, rtol=0, atol=TOLERANCE[str(model.dtype)])
 
 
 def feed(model, ids, chunks, attention_mask=None):
@@ -36,7 +37,7 @@ def feed(model, ids, chunks, attention_mask=None):
     for size in chunks:
         part = slice(start, start + size)
         mask = None if attention_mask is None else attention_mask[:, part]
-        logits.append(model(ids[:, part], cache, mask))
+        logits.append(on_host(model(ids[:, part], cache, mask)))
         start += size
     return np.concatenate(logits, axis=1)
 

@@ -14,7 +14,17 @@ STORAGES = pytest.mark.parametrize("storage", [np.float32, ml_dtypes.bfloat16], 
 
 
 @pytest.fixture(scope="module", params=[name for name in kernels.NAMES if name != "numpy"])
-def attention(request):
+def backend(request):
+    return kernels.make_on_host(request.param)
+
+
+@pytest.fixture(scope="module")
+def attention(backend):
+    return backend.attention
+
+
+@pytest.fixture(scope="module", params=["numba-explicit", "numba-portable"])
+def of_numba(request):
     return kernels.make(request.param).attention
 
 
@@ -88,11 +98,13 @@ def test_equals_definition(attention, shape, mask, storage):
     mask=st.sampled_from([causal, holes]),
     storage=st.sampled_from([np.float32, ml_dtypes.bfloat16]),
 )
-def test_any_shape(attention, B, K, G, T, past, half, mask, storage):
+def test_any_shape(backend, B, K, G, T, past, half, mask, storage):
     S = past + T
-    q, k, v = make_case(B, K, G, T, S, 2 * half, storage)
+    # CUDA kernels are compiled for one head size.
+    D = kernels.HEAD_DIMS[half % len(kernels.HEAD_DIMS)] if backend.name == "cupy" else 2 * half
+    q, k, v = make_case(B, K, G, T, S, D, storage)
     visible = mask(B, T, S)
-    assert_attention(attention(q, k, v, visible), expected_of(q, k, v, visible))
+    assert_attention(backend.attention(q, k, v, visible), expected_of(q, k, v, visible))
 
 
 def test_query_that_sees_nothing_gives_zeros(attention):
@@ -181,12 +193,12 @@ def few_tokens_are_right(attention):
         assert_attention(attention(q, k, v, visible), expected_of(q, k, v, visible))
 
 
-def test_few_tokens_are_right_in_chunks(attention, four_threads, monkeypatch):
+def test_few_tokens_are_right_in_chunks(of_numba, four_threads, monkeypatch):
     chunks = []
     monkeypatch.setattr(
         portable_attention, "combine", lambda mixed, *rest: (chunks.append(len(mixed)), combine(mixed, *rest))
     )
-    few_tokens_are_right(attention)
+    few_tokens_are_right(of_numba)
     assert chunks == [4, 2, 4]
 
 
@@ -206,10 +218,10 @@ def peaks_forgotten(mixed, peaks, totals):
 
 
 @pytest.mark.parametrize("broken", [one_chunk_missing, chunks_averaged, peaks_forgotten])
-def test_chunks_put_together_wrongly_are_caught(attention, four_threads, broken, monkeypatch):
+def test_chunks_put_together_wrongly_are_caught(of_numba, four_threads, broken, monkeypatch):
     monkeypatch.setattr(portable_attention, "combine", broken)
     with pytest.raises(AssertionError):
-        few_tokens_are_right(attention)
+        few_tokens_are_right(of_numba)
 
 
 def tiled_heads(q, k, v, visible):

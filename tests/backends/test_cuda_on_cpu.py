@@ -17,17 +17,12 @@ ORDERS = ["forward", "backward", 1, 2]
 BF16 = ml_dtypes.bfloat16
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return tmp_path_factory.getbasetemp() / "kernels"
-
-
 @pytest.fixture
-def run(folder):
+def run(kernels_folder):
     """Return a function that compiles a text of one kernel and launches it on arrays and ints."""
 
-    def run(source, *arguments, grid=(1,), block=(32,), shared_bytes=0, order="forward"):
-        library = compiling.compile_for_cpu(source, folder)
+    def run(source, *arguments, grid=(1,), block=(32,), shared_bytes=0, order="forward", options=()):
+        library = compiling.compile_for_cpu(source, kernels_folder, options)
         (name,) = library.kernels
         values = [
             ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.c_int(a)
@@ -187,6 +182,18 @@ def test_mistakes_are_errors(run, code):
     run(SUM, out, random(32))  # and the next launch is none the worse
 
 
+def test_endless_kernels_end(run):
+    source = """
+        extern "C" __global__ void wait(volatile int* flag) {
+            if (blockIdx.x == 0) while (*flag == 0) {}
+            *flag = 1;
+        }
+    """
+    run(source, np.zeros(1, np.int32), grid=(2,), order="backward")  # the second block comes first
+    with pytest.raises(compiling.LaunchError, match="ran for 1 seconds"):
+        run(source, np.zeros(1, np.int32), grid=(2,), options=["-DCUDA_ON_CPU_SECONDS=1"])
+
+
 def test_launch_bounds(run):
     source = '#define N 16\nextern "C" __global__ void __launch_bounds__(N * 2, 2) k(float* x) { *x = 1; }'
     run(source, np.zeros(1, np.float32))
@@ -196,7 +203,9 @@ def test_launch_bounds(run):
 
 def test_signatures():
     text = """
-        extern "C" __global__ void plain(const unsigned char* __restrict x, float* y, long long n, unsigned m)
+        typedef unsigned char byte;
+        typedef byte mask;
+        extern "C" __global__ void plain(const mask* __restrict x, float* y, long long n, unsigned m)
         {}
         extern "C" __global__ void __launch_bounds__(32 * (1 + 1)) bounded() {}
         extern "C" __global__ __launch_bounds__(64, 2) void before(int n) {}
@@ -362,12 +371,10 @@ def test_intrinsics(run):
     assert out.tolist() == [0x77005522, 0x3FC00000, 8, dot, 0x40000000, 0x3F000000, 5, 31 * 16]
 
 
-def test_portable_fibers(run, monkeypatch):
-    monkeypatch.setattr(compiling, "FLAGS", (*compiling.FLAGS, "-DCUDA_ON_CPU_UCONTEXT"))
-    assert transpose(run, 1, "backward")
-    x, out = random(5, 32), np.zeros(5, np.float32)
-    run(SUM, out, x, grid=(5,))
-    np.testing.assert_allclose(out, x.sum(1), rtol=1e-5)
+def test_portable_fibers(run):
+    x, out = random(48, 48), np.zeros((48, 48), np.float32)
+    run(TRANSPOSE, out, x, 1, grid=(3, 3), block=(16, 16), options=["-DCUDA_ON_CPU_UCONTEXT"])
+    np.testing.assert_array_equal(out, x.T)
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
@@ -385,8 +392,8 @@ def test_nvcc_tells_what_kernels_need(architecture):
 
 
 @pytest.fixture
-def cp(folder):
-    with stand_in.installed(folder):
+def cp(kernels_folder):
+    with stand_in.installed(kernels_folder):
         import cupy
 
         yield cupy
@@ -567,9 +574,9 @@ def test_kernel_out_of_bounds(cp, scale):
         cp.cuda.Device().synchronize()
 
 
-def test_errors_are_not_lost(folder):
+def test_errors_are_not_lost(kernels_folder):
     def body():
-        with stand_in.installed(folder) as cp:
+        with stand_in.installed(kernels_folder) as cp:
             launch(cp, "scale", (1,), (32,), [None, None, np.float32(1), np.int32(4)])
 
     with pytest.raises(compiling.LaunchError, match="touched address"):
@@ -644,6 +651,7 @@ def test_memory_of_a_pool_lives_as_long_as_the_pool(cp, scale):
             scale(out, between, 2)
             address = between.data.ptr
             del between
+            assert pool.free_bytes() == 16
             assert cp.empty(4, cp.float32).data.ptr == address  # a pool hands out again
         graph = stream.end_capture()
         graph.launch()
@@ -689,8 +697,8 @@ def test_streams_do_not_wait_for_each_other(cp, scale):
     np.testing.assert_array_equal(out.get(), 2 * random(4))
 
 
-def test_out_of_memory(folder):
-    with stand_in.installed(folder, total_memory=stand_in.SETTINGS.total_memory) as cp:
+def test_out_of_memory(kernels_folder):
+    with stand_in.installed(kernels_folder, total_memory=stand_in.SETTINGS.total_memory) as cp:
         free, total = cp.cuda.runtime.memGetInfo()
         x = cp.zeros(1000, cp.uint8)
         assert cp.cuda.runtime.memGetInfo() == (free - 1000, total)
@@ -741,6 +749,17 @@ def test_gemm(cp, transposed_a, transposed_b, dtype):
         rounded = cp.empty((3, 4), cp.uint16)
         gemm(cp, rounded, x, y, transposed_a, transposed_b, one, zero)
         np.testing.assert_allclose(rounded.get().view(BF16).astype(float), product, rtol=2**-8, atol=1e-6)
+
+
+def test_queued_work_keeps_its_memory(cp, scale):
+    host, scalars = random(4, 4), np.array([1, 0], np.float32)
+    c, out = cp.empty((4, 4), cp.float32), cp.empty(16, cp.float32)
+    x = cp.asarray(host)
+    gemm(cp, c, x, x, 0, 0, scalars.ctypes.data, scalars[1:].ctypes.data)
+    scale(out, x.ravel(), 2)
+    del x
+    np.testing.assert_allclose(c.get(), host @ host, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(out.get(), 2 * host.ravel())
 
 
 def test_gemm_checks_leading_dimensions(cp):

@@ -43,8 +43,12 @@ def pages(site):
 def table_keys(page, heading):
     """First column of a section's table, and its last: keys without quotes, and what is said of them."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith("| `")]
-    return {row[0].strip(" `"): row[-1].strip() for row in rows}
+    rows = [
+        line.removeprefix("| `").removesuffix("|").split("|")
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].split("`")[0]: row[-1].strip() for row in rows}
 
 
 def test_links_within_the_site_hold(pages):

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ FLAGS = (
     "-ffp-contract=off",
     # Handled by cuda_on_cpu.hpp: each is an error on a GPU, or undefined, and none would show on a CPU.
     "-fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero",
-    *("-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-Werror=frame-larger-than=65536"),
+    "-Werror=frame-larger-than=65536",
 )
 ORDERS = {"forward": 0, "backward": 1}
 SHUFFLED = 2
@@ -31,6 +31,7 @@ KERNEL = re.compile(
     r"(?:__launch_bounds__\s*(?P<bounds>\((?:[^()]|\([^()]*\))*\))\s*)?(?:void\s+)?"
     r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)\s*\{"
 )
+TYPEDEF = re.compile(r"\btypedef\s+(?P<type>\w+(?: \w+)*)\s+(?P<name>\w+)\s*;")
 LAUNCHER = """
 static void cuda_on_cpu_call_{name}(void** a) {{ {name}({values}); }}
 extern "C" __attribute__((visibility("default"))) int launch_{name}(
@@ -82,9 +83,12 @@ class Kernel:
 
 def find_kernels(preprocessed: str) -> dict[str, Kernel]:
     """Find the kernels in text whose macros are expanded."""
+    names = {match["name"]: match["type"] for match in TYPEDEF.finditer(preprocessed)}
     kernels = {}
     for match in KERNEL.finditer(preprocessed):
-        parameters = tuple(parse_parameter(text) for text in match["parameters"].split(",") if text.strip())
+        parameters = tuple(
+            parse_parameter(text, names) for text in match["parameters"].split(",") if text.strip()
+        )
         bounds = match["bounds"] or ""
         kernels[match["name"]] = Kernel(match["name"], parameters, bounds[1:-1])
     if len(kernels) != preprocessed.count("__global__"):
@@ -95,11 +99,14 @@ def find_kernels(preprocessed: str) -> dict[str, Kernel]:
     return kernels
 
 
-def parse_parameter(text: str) -> Parameter:
-    """Parse `const unsigned char* __restrict x`."""
+def parse_parameter(text: str, type_names: Mapping[str, str]) -> Parameter:
+    """Parse `const unsigned char* __restrict x`; names of types are looked up."""
     words = [word for word in re.findall(r"\w+|\*", text) if word not in ("const", "__restrict")]
     *type_words, name = words
-    return Parameter(name, " ".join(w for w in type_words if w != "*"), "*" in type_words)
+    element = " ".join(word for word in type_words if word != "*")
+    while element in type_names:
+        element = type_names[element]
+    return Parameter(name, element, "*" in type_words)
 
 
 class Library:

@@ -11,8 +11,10 @@
 #pragma once
 
 #include <link.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -31,6 +33,9 @@
 #undef HUGE_VALF
 
 #define CUDA_ON_CPU 1
+#ifndef CUDA_ON_CPU_SECONDS
+#define CUDA_ON_CPU_SECONDS 120  // of processor time, after which a launch is taken to be endless
+#endif
 
 #ifndef CUDA_ON_CPU_SIGNATURES  // compiling.py looks for these two in the preprocessed text
 #define __global__
@@ -145,6 +150,7 @@ struct Machine {
     unsigned char *shared_region = nullptr, *shared_begin, *static_begin;
     size_t shared_bytes, static_bytes;
     sigjmp_buf give_up;
+    pthread_t os_thread;
     char error[512];
 
     void arrange(std::vector<unsigned>& items, unsigned count) {
@@ -291,7 +297,16 @@ inline void run_block(unsigned threads) {
     check_shared_bounds();
 }
 
-inline void on_signal(int, siginfo_t* info, void*) {
+inline void on_timer(int) {
+    if (!pthread_equal(pthread_self(), machine.os_thread)) {
+        pthread_kill(machine.os_thread, SIGVTALRM);
+        return;
+    }
+    fail("ran for %d seconds: does it wait for another block, or for a thread without a barrier?",
+         CUDA_ON_CPU_SECONDS);
+}
+
+inline void on_fault(int, siginfo_t* info, void*) {
     auto address = static_cast<unsigned char*>(info->si_addr);
     size_t beyond = address - (machine.shared_region + SHARED_LIMIT);
     if (beyond < FORBIDDEN)
@@ -312,11 +327,16 @@ inline int launch(const char* kernel, void (*body)(void**), void** arguments, in
     blockIdx = {0, 0, 0};
     unsigned threads = blockDim.x * blockDim.y * blockDim.z, blocks = gridDim.x * gridDim.y * gridDim.z;
 
-    struct sigaction action = {}, old_segv, old_bus;
-    action.sa_sigaction = on_signal;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGSEGV, &action, &old_segv);
-    sigaction(SIGBUS, &action, &old_bus);
+    struct sigaction fault = {}, timer = {}, old_segv, old_bus, old_timer;
+    fault.sa_sigaction = on_fault;
+    fault.sa_flags = SA_SIGINFO;
+    timer.sa_handler = on_timer;
+    sigaction(SIGSEGV, &fault, &old_segv);
+    sigaction(SIGBUS, &fault, &old_bus);
+    sigaction(SIGVTALRM, &timer, &old_timer);
+    machine.os_thread = pthread_self();
+    itimerval limit = {{}, {CUDA_ON_CPU_SECONDS, 0}}, none = {};
+    setitimer(ITIMER_VIRTUAL, &limit, nullptr);
     int failed = sigsetjmp(machine.give_up, 1);
     if (!failed) {
         if (threads > unsigned(most_threads)) fail("%u threads, __launch_bounds__ says %d", threads, most_threads);
@@ -332,6 +352,8 @@ inline int launch(const char* kernel, void (*body)(void**), void** arguments, in
             run_block(threads);
         }
     }
+    setitimer(ITIMER_VIRTUAL, &none, nullptr);
+    sigaction(SIGVTALRM, &old_timer, nullptr);
     sigaction(SIGSEGV, &old_segv, nullptr);
     sigaction(SIGBUS, &old_bus, nullptr);
     return failed;

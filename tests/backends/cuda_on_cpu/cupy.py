@@ -6,6 +6,7 @@ raises, as it does in CuPy.
 
 import contextlib
 import operator
+import re
 import sys
 import types
 from unittest import mock
@@ -434,11 +435,21 @@ def installed(folder, **settings):
         Fields of `Settings`.
     """
     here = sys.modules[__name__]
-    modules = {module.__name__: module for module in (cuda, runtime, cublas, device, cuda.memory)}
-    new = vars(Settings(folder=folder, **settings))
-    with mock.patch.dict(sys.modules, modules | {"cupy": here}), mock.patch.dict(vars(SETTINGS), new):
+    before = _take_out()
+    sys.modules["cupy"] = here
+    for module in (cuda, runtime, cublas, device, cuda.memory):
+        sys.modules[module.__name__] = module
+    with mock.patch.dict(vars(SETTINGS), vars(Settings(folder=folder, **settings))):
         try:
             yield here
             streams.synchronize_all()
         finally:
             streams.reset()
+            _take_out()
+            sys.modules.update(before)
+
+
+def _take_out():
+    """Remove CuPy and the backend that imports it from the loaded modules, and return them."""
+    names = [name for name in sys.modules if re.match(r"(cupy|minidecilm\.backends\.cupy_backend)\b", name)]
+    return {name: sys.modules.pop(name) for name in names}

@@ -47,6 +47,7 @@ class Block:
                 f"Out of memory allocating {size:,} bytes (free: {free_memory():,} bytes)."
             )
         self.size = size
+        self.owner = weakref.ref(self)  # or the PooledMemory that has it
         self._pages = -(-size // PAGE) * PAGE
         self._base = _map(None, self._pages + PAGE, _FORBIDDEN)
         _map(self._base, self._pages, _READ_WRITE, _FIXED)
@@ -84,9 +85,20 @@ def memory_at(address: int, nbytes: int) -> np.ndarray:
     return np.frombuffer((ctypes.c_ubyte * nbytes).from_address(address), np.uint8)
 
 
+def block_at(address: int, nbytes: int) -> Block | None:
+    """Find the block that holds all of a range."""
+    return next((b for b in BLOCKS if b.ptr <= address and address + nbytes <= b.ptr + b.size), None)
+
+
+def owner_at(address: int):
+    """Return what keeps memory allocated, for work that was given its address and will use it later."""
+    block = block_at(address, 1)
+    return block and block.owner()
+
+
 def check_device_memory(address: int, nbytes: int) -> None:
     """Raise unless all of it lies in one block that was not freed."""
-    if nbytes and not any(b.ptr <= address and address + nbytes <= b.ptr + b.size for b in BLOCKS):
+    if nbytes and block_at(address, nbytes) is None:
         raise RuntimeError(f"{nbytes} bytes at {address:#x} are not device memory, or were freed")
 
 
@@ -112,6 +124,7 @@ class PooledMemory:
     def __init__(self, block, pool):
         self._block, self._pool = block, weakref.ref(pool)
         self.ptr, self.size = block.ptr, block.size
+        block.owner = weakref.ref(self)
 
     def __del__(self):
         pool = self._pool()
@@ -134,6 +147,10 @@ class MemoryPool:
                 return MemoryPointer(PooledMemory(self.free_blocks.pop(i), self), 0)
         return MemoryPointer(PooledMemory(Block(size), self), 0)
 
+    def free_bytes(self) -> int:
+        """Count what the pool holds and nothing uses."""
+        return sum(block.size for block in self.free_blocks)
+
     def free_all_blocks(self) -> None:
         """Let go of the blocks that nothing uses."""
         self.free_blocks.clear()
@@ -145,6 +162,10 @@ class DefaultPool(MemoryPool):
     def malloc(self, size: int) -> MemoryPointer:
         """Allocate."""
         return MemoryPointer(Block(size), 0)
+
+    def free_bytes(self) -> int:
+        """Bytes that are kept for later: none."""
+        return 0
 
 
 DEFAULT_POOL = DefaultPool()

@@ -21,6 +21,7 @@ from tests.backends.cuda_on_cpu.memory import (
     PinnedMemory,
     check_device_memory,
     memory_at,
+    owner_at,
 )
 from tests.backends.cuda_on_cpu.settings import SETTINGS, SHARED_LIMIT
 
@@ -175,7 +176,7 @@ def memcpy_async(dst: int, src: int, size: int, kind: int, stream: Stream, keep=
             check_device_memory(dst, size)
         ctypes.memmove(dst, src, size)
 
-    stream.submit(copy, keep)
+    stream.submit(copy, (keep, owner_at(dst), owner_at(src)))
     if not pinned:
         stream.run()
 
@@ -249,7 +250,7 @@ class Function:
             )
         self._shared_limit = nbytes
 
-    def __call__(self, grid: tuple, block: tuple, args, *, shared_mem: int = 0, stream: Stream | None = None):
+    def __call__(self, grid: tuple, block: tuple, args, *, shared_mem: int = 0):
         """Check what CUDA checks, and the arguments, which it does not; then queue the launch."""
         name, parameters = self._kernel.name, self._kernel.parameters
         if not isinstance(grid, tuple) or not isinstance(block, tuple):
@@ -270,7 +271,8 @@ class Function:
         def launch():
             self._library.launch(name, grid, block, values, shared_mem, SETTINGS.order)
 
-        (stream or get_current_stream()).submit(launch, keep=args)
+        raw = [owner_at(int(value)) for value in args if isinstance(value, np.uintp)]
+        get_current_stream().submit(launch, keep=(args, raw))
 
 
 class RawModule:
@@ -349,4 +351,4 @@ def gemm_ex(handle, transa, transb, m, n, k, alpha, *matrices_and_algorithm):
             product = np.float32(scale) * ((x.T if transa else x) @ (y.T if transb else y))
             z[...] = product + np.float32(keep) * z.astype(np.float32) if keep else product
 
-    stream.submit(multiply)
+    stream.submit(multiply, keep=[owner_at(address) for address in (a, b, c)])
