@@ -45,6 +45,8 @@ myst_heading_anchors = 3
 
 mathjax_path = "mathjax/tex-svg.js"  # in _static: a page loads nothing from elsewhere
 
+autodoc_mock_imports = ["cupy"]  # not everybody has a GPU
+autodoc_default_options = {"special-members": "__call__"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say more: shapes and storage
 autosummary_generate = True

@@ -1,12 +1,11 @@
 """What the site makes from code at every build: below ``_generated``, and notebooks in ``tutorial``."""
 
 import ast
-import inspect
 import json
 import re
 import shutil
 from collections.abc import Iterable
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -67,7 +66,7 @@ def script_of(figure: str) -> str:
 
 def homes(module: str) -> dict[str, str]:
     """Full names of what a module takes from others of the package, by name."""
-    tree = ast.parse(inspect.getsource(import_module(module)))
+    tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
     return {
         alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
