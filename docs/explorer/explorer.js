@@ -54,8 +54,7 @@
       const x = (value) => (value / most) * (width - 4) + 2;
       sides.forEach(({ model, found }, index) => {
         const y = 52 * index;
-        const parts = `weights ${bytes(found.weight_bytes)} + cache ${bytes(found.kv_cache_bytes)}`;
-        text(2, y + 13, `${model.title}: ${parts}`);
+        text(2, y + 13, `${model.title}: ${bytes(found.weight_bytes)} + ${bytes(found.kv_cache_bytes)}`);
         const bar = { y: y + 19, height: 20, fill: model.color, stroke: model.color };
         svg.append(
           element("rect", { ...bar, x: x(0), width: x(found.weight_bytes) - x(0), "fill-opacity": 0.5 }),

@@ -50,8 +50,9 @@ class Seen:
     requests: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        assert self.errors == []
-        assert [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+        remote = [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
+        problems = [*self.errors, *(f"asked for {url}" for url in remote)]
+        assert not problems, "\n".join(problems)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The built site, opened from its files: no error, nothing from the network, equations and figures drawn."""
 
 import io
+from contextlib import nullcontext
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,26 @@ from tests.browser.pages import PAGES, WIDTHS, opened
 from tests.browser.test_explorer import check_shown
 
 SCHEMES = ("light", "dark")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "complaint"),
+    [
+        ("<p>sound</p>", None),
+        ("<script>console.error('wrong')</script>", "wrong"),
+        ("<script>nothing.at.all</script>", "nothing is not defined"),
+        ("<img src='missing.png'>", "missing.png"),
+        ("<img src='http://127.0.0.1:9/remote.png'>", "remote.png"),
+        ("<script>fetch('http://127.0.0.1:9/data.json').catch(() => {})</script>", "data.json"),
+    ],
+)
+def test_a_mistake_is_noticed(browser, tmp_path, mistake, complaint):
+    file = tmp_path / "page.html"
+    file.write_text(f"<!doctype html><title>A page</title>{mistake}")
+    with opened(browser, file) as seen:
+        seen.page.wait_for_load_state("networkidle")
+        with pytest.raises(AssertionError, match=complaint) if complaint else nullcontext():
+            seen.check()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -50,6 +50,7 @@ WRONG = {
             "lambda layer, h: decilm_attention(0, h)",
             "lambda layer, h: decilm_attention(layer, h[::-1])[::-1]",
         ],
+    },
     "07_kv_cache": {
         "answer_1": [
             "lambda config: 25_600",
