@@ -35,6 +35,7 @@ def main(source: Path) -> None:
         "tutorial": tutorial(),
         "config_ignored": comma_list(config.IGNORED),
         "config_required": required_values(),
+        "contributing": contributing(),
         "demo_header": demo_header(),
         **benchmark_pages(),
     }
@@ -99,6 +100,12 @@ def comma_list(values: Iterable[Any]) -> str:
     if isinstance(values, frozenset):
         values = [f"`{value}`" for value in sorted(values)]
     return ", ".join(map(str, values))
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md without its links into the clone, which the site does not hold."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
 
 
 def required_values() -> str:
