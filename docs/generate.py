@@ -20,35 +20,22 @@ from minidecilm.plots.axes import binary
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "analysis" / "figures"
 
-NOTEBOOKS = {
-    "01_first_text": "load the demo model, write a story, and look at what came out",
-    "02_tokens_and_embeddings": "text to pieces to vectors, and back",
-    "03_one_decoder_layer": "rebuild a layer by hand and check every step against `ops.py`",
-    "04_rmsnorm_and_swiglu": "the two functions between the matrix products",
-    "05_rotary_and_dynamic_ntk": "how positions are turned into angles, and what happens beyond the context",
-    "06_kinds_of_attention": "multi-head, grouped, multi-query and DeciLM's variable attention",
-    "07_kv_cache": "what is kept from token to token, and its bytes",
-    "08_sampling": "from logits to the next token",
-    "09_speed": "NumPy, Numba, and the limits of a machine",
-    "10_what_less_cache_buys": 'a twentieth of the cache, and where "15 times" comes from',
-    "11_small_autonac": "search for the KV heads of each layer, as a miniature",
-    "12_loading_the_real_6b": "what changes with DeciLM's own weights",
-}
+NOTEBOOKS = ROOT / "notebooks"
 
 
 def main(source: Path) -> None:
     """Write everything that the pages in `source` include."""
     generated = source / "_generated"
     shutil.copytree(FIGURES, generated / "figures", dirs_exist_ok=True)
-    present = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem in NOTEBOOKS)
     (source / "tutorial").mkdir(exist_ok=True)
-    for notebook in present:
+    for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, source / "tutorial")
     parts = {
         "architecture": architecture(),
-        "tutorial": tutorial([notebook.stem for notebook in present]),
+        "tutorial": tutorial(),
         "config_ignored": comma_list(config.IGNORED),
         "config_required": required_values(),
+        "contributing": contributing(),
         "demo_header": demo_header(),
         **benchmark_pages(),
     }
@@ -98,11 +85,13 @@ def architecture() -> str:
     )
 
 
-def tutorial(names: Iterable[str]) -> str:
-    """List of notebooks and their toctree."""
-    names = list(names)
-    lines = [f"- {{doc}}`/tutorial/{name}`: {NOTEBOOKS[name]}." for name in names]
-    toctree = ["```{toctree}", ":hidden:", "", *(f"/tutorial/{name}" for name in names), "```"]
+def tutorial() -> str:
+    """List of the notebooks that are there, as their README describes them, and the toctree."""
+    readme = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[.*?\]\((\w+)\.ipynb\) \| (.*?) \|$", readme, flags=re.MULTILINE)
+    found = {name: line for name, line in rows if (NOTEBOOKS / f"{name}.ipynb").exists()}
+    lines = [f"- {{doc}}`/tutorial/{name}`: {line}" for name, line in found.items()]
+    toctree = ["```{toctree}", ":hidden:", "", *(f"/tutorial/{name}" for name in found), "```"]
     return "\n".join([*lines, "", *toctree]) + "\n"
 
 
@@ -111,6 +100,12 @@ def comma_list(values: Iterable[Any]) -> str:
     if isinstance(values, frozenset):
         values = [f"`{value}`" for value in sorted(values)]
     return ", ".join(map(str, values))
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md without its links into the clone, which the site does not hold."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
 
 
 def required_values() -> str:

@@ -111,6 +111,10 @@ figure
 # The weights are read once and shared by all rows; the cache grows with every token of every row. An engine
 # that knows only one number of KV heads can still run DeciLM-6b if it copies heads until every layer has 4,
 # with the same results: the light blue line. Mistral 7B, with 8 KV heads in every layer, lies between.
+#
+# A program that expects one number of KV heads per model is easily wrong here: DeciLM's `config.json` has
+# the list `num_key_value_heads_per_layer` and no `num_key_value_heads`. Two popular calculators of memory
+# then take the number of query heads; `benchmarks/calculators.py` ran them on that file.
 
 # %%
 padded = {"DeciLM-6b padded to 4 heads": costs.padded_to_uniform(config)}
@@ -120,16 +124,6 @@ compared = {
     **padded,
     "DeciLM-6b": config,
 }
-figure, ax = plots.new_figure(size=(6.2, 3.8))
-plots.kv_cache_by_context(ax, compared, [2**k for k in range(8, 16)])
-figure
-
-# %% [markdown]
-# A program that expects one number of KV heads per model is easily wrong here: DeciLM's `config.json` has
-# the list `num_key_value_heads_per_layer` and no `num_key_value_heads`. Two popular calculators of memory
-# then take the number of query heads; `benchmarks/calculators.py` ran them on that file.
-
-# %%
 own = costs.kv_cache_bytes(config)
 for name, other in compared.items():
     size = costs.kv_cache_bytes(other)
@@ -139,6 +133,10 @@ measured = json.loads(Path("../benchmarks/results/calculators.json").read_text()
 for name, answer in measured["calculators"].items():
     times = answer["bytes"] / measured["true_bytes"]
     print(f"{name} {answer['version']} says {times:.2f} times the true size")
+
+figure, ax = plots.new_figure(size=(6.2, 3.8))
+plots.kv_cache_by_context(ax, compared, [2**k for k in range(8, 16)])
+figure
 
 # %% [markdown]
 # ## Exercises

@@ -110,6 +110,13 @@ figure
 # text alone or among others.
 
 # %%
+seeds = 3, 4, 5
+prompts = ["Once upon a time", "Long ago", "In a garden"]
+together = lm.generate(prompts, max_new_tokens=40, temperature=0.8, seed=seeds)
+for prompt, text, seed in zip(prompts, together, seeds, strict=True):
+    assert text == lm.generate(prompt, max_new_tokens=40, temperature=0.8, seed=seed)
+print("\n\n".join(prompt + text for prompt, text in zip(prompts, together, strict=True)))
+
 settings = sampling.Sampling(temperature=1.0, top_p=1.0, top_k=8)
 left = np.exp(sampling.log_softmax(sampling.process(logits[toby], ids[: toby + 1], settings)))
 tokens = np.flatnonzero(left)
@@ -132,14 +139,6 @@ ax.set_yticks([])
 ax.set_title('After "One day, Toby": six seeds, six draws')
 ax.set_xlabel("u, and the probabilities added up")
 figure
-
-# %%
-seeds = 3, 4, 5
-prompts = ["Once upon a time", "Long ago", "In a garden"]
-together = lm.generate(prompts, max_new_tokens=40, temperature=0.8, seed=seeds)
-for prompt, text, seed in zip(prompts, together, seeds, strict=True):
-    assert text == lm.generate(prompt, max_new_tokens=40, temperature=0.8, seed=seed)
-print("\n\n".join(prompt + text for prompt, text in zip(prompts, together, strict=True)))
 
 # %% [markdown]
 # ## Repetition penalty

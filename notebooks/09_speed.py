@@ -4,8 +4,7 @@
 # How long must a token take, how near does the code come to that, and where does the rest go?
 #
 # Timings belong to a machine. All figures here are drawn from files in `benchmarks/results`, which the
-# scripts beside them measured on one machine, a quiet one; the first cell says which. At the end you
-# measure your own.
+# scripts in `benchmarks` measured; the first cell says on what. At the end you measure your own machine.
 
 # %%
 # %matplotlib inline
@@ -26,6 +25,7 @@ peers, limits, full_size, full_size_numpy = (
     for name in ("peers", "limits", "full_size", "full_size_numpy")
 )
 machine = costs.device("cpu-epyc")
+assert {file["cpu"] for file in (limits, full_size, full_size_numpy)} == {peers["cpu"]}
 print(f"Measured on: {peers['cpu']} ({', '.join(peers['cpu_flags'])}), {peers['threads']} threads")
 
 # %% [markdown]
@@ -166,13 +166,13 @@ small = replace(
     vocab_size=4096,
     layers=tuple(LayerConfig(heads, 2816) for heads in (4, 2, 1, 4)),
 )
-plan = bench.Plan(prompt_tokens=64, new_tokens=8, batch_sizes=(1, 8), rounds=3)
+plan = bench.Plan(prompt_tokens=64, new_tokens=8, batch_sizes=(1,), rounds=3)
+limits_here = bench.probe(bench.threads_of("numba"))
 logits, reports = {}, {}
 for backend in ("numpy", "numba"):
     model = bench.random_model(small, plan, backend=backend)
     logits[backend] = model([[1, 2, 3, 4]])
-    timings, limits_here = bench.measure(model, plan), bench.probe(bench.threads_of("numba"))
-    reports[backend] = bench_report.report(model, timings, limits_here)
+    reports[backend] = bench_report.report(model, bench.measure(model, plan), limits_here)
 
 assert np.allclose(logits["numpy"], logits["numba"], rtol=0, atol=1e-3 * np.abs(logits["numpy"]).max())
 if show:

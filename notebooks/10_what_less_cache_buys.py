@@ -80,8 +80,8 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=5, columnspacing
 figure
 
 # %% [markdown]
-# With one row the design buys almost nothing: weights dominate, and DeciLM-6b has only a few fewer. Its
-# gain comes with rows.
+# With one row the design buys little: weights are what is read, and only the projections of keys and values
+# (light blue) have become smaller. Its gain comes with rows.
 #
 # ## 3. What the card measured
 #

@@ -195,8 +195,8 @@ print(repr(noise), "(random weights know no recipe)")
 # Put your answers in place of `...` and run the last cell; it says what is wrong. Folded below are worked
 # answers, which stand in for every `...` that is left.
 #
-# 1. Which layers of the small folder straddle two files? Read `weight_map` in its
-#    `model.safetensors.index.json`; a list of ints.
+# 1. Which layers of the small folder straddle two files? A list of ints, from `weight_map` in its
+#    `model.safetensors.index.json`. (Its files are filled in proportion: compare with the figure.)
 # 2. An int4 matrix stores half a byte per weight and one bfloat16 scale for every 64 columns of a row. How
 #    many bytes take the three feed-forward matrices of one layer of the real DeciLM-6b?
 # 3. On the int4 folder, how large is the largest difference of a probability from that of the bfloat16

@@ -92,6 +92,7 @@ def execute(notebook: nbformat.NotebookNode, name: str, *, allow_errors: bool = 
             timeout=TIMEOUT,
             kernel_name="python3",
             record_timing=False,
+            coalesce_streams=True,  # else a slow machine gives the same text in other pieces
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors, not advice on transports
             allow_errors=allow_errors,
             resources={"metadata": {"path": str(FOLDER)}},

@@ -59,7 +59,7 @@ def test_what_is_not_run_parses(path):
             for command, _ in commands(block.text):
                 program, *arguments = shlex.split(command)
                 if program == "minidecilm":
-                    cli._build_parser().parse_args(arguments)
+                    cli.build_parser().parse_args(arguments)
 
 
 def shown_numbers(path):

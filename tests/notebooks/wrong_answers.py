@@ -51,4 +51,43 @@ WRONG = {
             "lambda layer, h: decilm_attention(layer, h[::-1])[::-1]",
         ],
     },
+    "07_kv_cache": {
+        "answer_1": [
+            "lambda config: 25_600",
+            "lambda c: 4 * c.head_dim * c.layers[0].num_key_value_heads * len(c.layers)",
+        ],
+        "answer_2": ["config.max_position_embeddings", "answer_2 + 1", "answer_2 - 1"],
+        "answer_3": ["3 / 32", "sum(heads == 4) / sum(heads)"],
+    },
+    "08_sampling": {
+        "answer_1": [
+            "lambda logits, min_p: np.where(logits < min_p * logits.max(), -np.inf, logits)",
+            "lambda logits, min_p: np.where(np.exp(logits) < min_p, -np.inf, logits)",
+        ],
+        "answer_2": ["answer_2 + 1", "int((p[named] > 0.25).sum())"],
+        "answer_3": ["0.5", "1.02 * answer_3", "0.98 * answer_3"],
+    },
+    "09_speed": {
+        "answer_1": ["machine.bytes_per_second / costs.forward_bytes(config)", "answer_1 / 2"],
+        "answer_2": ["1", "8", "answer_2 + 1"],
+        "answer_3": ["8.0", "1 / answer_3"],
+    },
+    "10_what_less_cache_buys": {
+        "answer_1": ["costs.largest_batch(deci, 24 * 10**9, 4096)", "answer_1 + 1"],
+        "answer_2": ["8", "answer_2 - 1", "answer_2 + 1"],
+        "answer_3": ["8 * architecture(1024)", "middle / slow"],
+    },
+    "11_small_autonac": {
+        "answer_1": [
+            "lambda weight, heads, D: weight[: heads * D]",
+            "lambda weight, heads, D: weight.reshape(-1, heads * D, 128).mean(0, dtype=float)",
+        ],
+        "answer_2": ["present", "(1,) * 8", "uniform[2]"],
+        "answer_3": ["present", "uniform[2]", "(1,) * 8"],
+    },
+    "12_loading_the_real_6b": {
+        "answer_1": ["[]", "list(range(32))", "answer_1[:1]"],
+        "answer_2": ["in_all // 2", "in_all // 2 + 2 * in_all // 32"],
+        "answer_3": ["0.0", "1.01 * answer_3"],
+    },
 }
