@@ -158,7 +158,16 @@ def run_fresh(code):
 
 
 def test_import_loads_nothing_heavy():
-    heavy = ["numba", "cupy", "matplotlib", "sentencepiece", "tqdm", "huggingface_hub", "safetensors", "torch"]
+    heavy = [
+        "numba",
+        "cupy",
+        "matplotlib",
+        "sentencepiece",
+        "tqdm",
+        "huggingface_hub",
+        "safetensors",
+        "torch",
+    ]
     code = f"import sys, minidecilm; print(*[m for m in {heavy} if m in sys.modules])"
     assert run_fresh(code) == []
     assert run_fresh("import sys, minidecilm.cli; print('matplotlib' in sys.modules)") == ["False"]
