@@ -16,6 +16,7 @@ import minidecilm
 from docs import generate
 from minidecilm import Config, ConfigError, Step, info, preset
 from minidecilm.config import IGNORED, READ, REQUIRED_VALUES
+from tests.docs.site import WARNINGS
 
 ROOT = Path(__file__).parents[2]
 LOADING = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
@@ -55,6 +56,10 @@ def table_keys(page, heading):
         if line.startswith("| `")
     ]
     return {row[0].split("`")[0]: row[-1].strip() for row in rows}
+
+
+def test_no_warning(site):
+    assert (site / WARNINGS).read_text(encoding="utf-8") == ""
 
 
 def test_links_within_the_site_hold(pages):
