@@ -48,6 +48,7 @@ mathjax_path = "mathjax/tex-svg.js"  # in _static: a page loads nothing from els
 autodoc_mock_imports = ["cupy"]  # not everybody has a GPU
 autodoc_default_options = {"special-members": "__call__"}
 autodoc_member_order = "bysource"
+add_module_names = False
 autodoc_typehints = "none"  # docstrings say more: shapes and storage
 autosummary_generate = True
 autosummary_context = {

@@ -25,6 +25,8 @@ DEMO_FOLDER = Path(__file__).parent / "demo"
 
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
 #: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
+#:
+#: :meta hide-value:
 PROMPT_TEMPLATES = {
     "decilm-6b-instruct": (
         "Below is an instruction that describes a task. Write a response that appropriately completes the "
@@ -274,14 +276,16 @@ def load(
     model : str or Path
         "demo", the small trained model in the package; a folder in Hugging Face layout; or a hub id such as
         "Deci/DeciLM-6b" (needs the extra ``hub``).
-    backend : {"auto", "numpy", "numba"}
-        "auto" takes Numba for models large enough that compiling pays, and NumPy else.
+    backend : {"auto", "numpy", "numba", "cupy"}
+        "auto" takes Numba for models large enough that compiling pays, and NumPy else. "cupy" computes on an
+        NVIDIA GPU (extra ``cuda12`` or ``cuda13``).
     weights : {"stored", "float64", "float32", "bfloat16", "int8", "int4"}
         Storage dtype in memory. "stored" maps the file as it is; the others convert, which reads all of it.
         int8 and int4 share a scale among 64 columns; for other groups, and to do it once, see
         :func:`minidecilm.quantize.quantize_checkpoint`.
-    dtype : {"float32", "float64"}
-        Compute and accumulate dtype.
+    dtype : {"float32", "float64", "bfloat16"}
+        Compute and accumulate dtype; the backends say which they have. "bfloat16", on a GPU, rounds what is
+        multiplied and accumulates in float32.
     rope : {"reference", "fixed", "exact"}
         When cached keys are rotated: see :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}

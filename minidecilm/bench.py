@@ -15,7 +15,7 @@ import numpy as np
 
 from minidecilm import costs, machine
 from minidecilm.api import WEIGHTS
-from minidecilm.backends import create_backend
+from minidecilm.backends import Backend, create_backend
 from minidecilm.config import Config
 from minidecilm.generation import length_limit
 from minidecilm.model import DeciLM
@@ -180,6 +180,13 @@ are free: --layers 21 would fit
     )
 
 
+def _check_on_cpu(backend: Backend) -> None:
+    if backend.name == "cupy":
+        raise ValueError(
+            "bench measures a CPU beside its limits; a GPU: python -m benchmarks.gpu, in a clone"
+        )
+
+
 def _what_fits(config: Config, storage: str | None, dtype: str, plan: Plan, available: int) -> str:
     """Suggest a smaller batch if that helps, else fewer layers of random weights."""
     rows = max(plan.batch_sizes)
@@ -246,6 +253,7 @@ def random_model(
         raise ValueError(f"weights {weights!r}: choose from {', '.join(WEIGHTS)}")
     storage = config.torch_dtype if weights == "stored" else weights
     chosen = create_backend(backend, config.num_parameters, dtype)
+    _check_on_cpu(chosen)
     tensors: dict[str, Weight] = {}
     model = DeciLM(config, tensors, chosen, dtype, rope, kv_cache)  # refuses what it cannot compute
     check_length(config, plan)
@@ -290,6 +298,7 @@ def measure(model: DeciLM, plan: Plan, progress: bool | None = None) -> Measurem
     >>> len(found.timings[0].decode_seconds)
     2
     """
+    _check_on_cpu(model.backend)
     check_length(model.config, plan)
     check_memory(model.config, None, str(model.dtype), plan, machine.available_memory_bytes())
     timings = [Timing(size, [], []) for size in plan.batch_sizes]

@@ -35,7 +35,7 @@ class Visible:
     real: Array
     new: int
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         slots = np.arange(self.real.shape[1])
         not_later = slots <= slots[-self.new :, None]  # (T, S)
         return self.real[:, None] & not_later

@@ -224,7 +224,7 @@ def _add_command(commands: Any, name: str, summary: str, example: str) -> argpar
 _LOAD_OPTIONS = {
     "backend": ("auto", backends.BACKENDS),
     "weights": ("stored", WEIGHTS),
-    "dtype": ("float32", ("float32", "float64")),
+    "dtype": ("float32", ("float32", "float64", "bfloat16")),
     "rope": ("reference", rope.POLICIES),
     "kv_cache": ("compute", KV_CACHES),
 }

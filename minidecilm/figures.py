@@ -186,6 +186,8 @@ def _record(lm: LanguageModel, ids: list[int], stages: list[str]) -> dict[tuple[
 
 
 #: Figures of configs by title.
+#:
+#: :meta hide-value:
 OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
     "architecture": _architecture,
     "kv-heads": _kv_heads,
@@ -200,6 +202,8 @@ OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
     "angles": _angles,
 }
 #: Figures of a model that has read the ids of a text.
+#:
+#: :meta hide-value:
 OF_A_RUN: dict[str, Callable[[LanguageModel, list[int], Namespace], "plots.Figure"]] = {
     "attention": _attention,
     "attention-entropy": _attention_entropy,

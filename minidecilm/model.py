@@ -125,8 +125,9 @@ class DeciLM:
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
         rotation = self._plan_rotation(window, rope_base)
-        if self.decodes_in_one_go and observer is None and ids.shape[1] == 1:
-            logits = self._decode(cache, ids, real, *rotation)  # (B, 1, V)
+        decode = self._decode if self.decodes_in_one_go else None
+        if decode is not None and observer is None and ids.shape[1] == 1:
+            logits = decode(cache, ids, real, *rotation)  # (B, 1, V)
             cache.commit(window, rope_base)
             return logits
         device = self.backend.device

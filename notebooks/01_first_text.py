@@ -16,6 +16,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import plots
+from minidecilm.plots.style import BLUE, GREY
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -53,7 +54,7 @@ figure, axes = plots.new_figure(1, 4, size=(9.6, 2.6), sharex=True)
 for ax, step in zip(axes, steps[2:6], strict=True):
     tokens, log_p = zip(*reversed(step.alternatives[0]), strict=True)
     names = [lm.tokenizer.decode([token]) for token in tokens]
-    colors = ["#0072B2" if token == step.tokens[0] else "#8A8A8A" for token in tokens]
+    colors = [BLUE if token == step.tokens[0] else GREY for token in tokens]
     ax.barh(range(len(tokens)), np.exp(log_p), color=colors)
     ax.set_yticks(range(len(tokens)), names)
     ax.set_xlabel("probability")
@@ -71,7 +72,7 @@ figure
 first = steps[:80]
 surprise = [-step.log_probabilities[0] / np.log(2) for step in first]
 figure, ax = plots.new_figure(size=(9.6, 3.2))
-ax.bar(range(len(first)), surprise, color="#0072B2")
+ax.bar(range(len(first)), surprise, color=BLUE)
 ax.set_xticks(range(len(first)), [lm.tokenizer.decode(step.tokens) for step in first], rotation=90, size=8)
 ax.margins(x=0.01)
 ax.grid(axis="x", visible=False)

@@ -13,6 +13,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, ops, plots
+from minidecilm.plots.style import BLUE
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -47,7 +48,7 @@ for row, text in enumerate(texts):
             piece,
             family="monospace",
             size=9,
-            bbox={"boxstyle": "round", "fc": "#D6EAF8", "ec": "#0072B2"},
+            bbox={"boxstyle": "round", "fc": "#D6EAF8", "ec": BLUE},
         )
         ax.text(x, row + 0.42, str(token), size=7)
         x += len(piece) + 1.6
@@ -70,7 +71,7 @@ samples = {
 }
 lengths = [len(text) / len(tokenizer.encode(text, add_bos=False)) for text in samples.values()]
 figure, ax = plots.new_figure(size=(6.4, 2.4))
-ax.barh(list(samples), lengths, color="#0072B2")
+ax.barh(list(samples), lengths, color=BLUE)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 ax.set_title("How much text a token holds")

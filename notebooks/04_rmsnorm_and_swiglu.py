@@ -11,6 +11,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, ops, plots
+from minidecilm.plots.style import BLUE, GREY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -73,10 +74,10 @@ x = x / np.sqrt((x**2).mean())  # of size 1
 scales = np.logspace(-5, 3, 81)
 sizes = [np.sqrt((ops.rms_norm(scale * x, np.ones(len(x)), eps) ** 2).mean()) for scale in scales]
 figure, ax = plots.new_figure(size=(6.0, 3.0))
-ax.loglog(scales, scales, color="#8A8A8A", linestyle="--", label="unchanged")
-ax.loglog(scales, sizes, color="#0072B2", label="after RMSNorm")
-ax.axvline(np.sqrt(eps), color="#D55E00", linewidth=1.2)
-ax.annotate(r"$\sqrt{\varepsilon}$", (1.2 * np.sqrt(eps), 100), color="#D55E00")
+ax.loglog(scales, scales, color=GREY, linestyle="--", label="unchanged")
+ax.loglog(scales, sizes, color=BLUE, label="after RMSNorm")
+ax.axvline(np.sqrt(eps), color=VERMILION, linewidth=1.2)
+ax.annotate(r"$\sqrt{\varepsilon}$", (1.2 * np.sqrt(eps), 100), color=VERMILION)
 ax.legend(loc="lower right")
 ax.set_title("Whatever the size of a vector, RMSNorm makes it 1")
 ax.set_xlabel("root mean square before")
@@ -103,12 +104,12 @@ layer = 1
 gate, up = seen.values[layer, "gate_proj"][0], seen.values[layer, "up_proj"][0]  # (T, F)
 z = np.linspace(-6, 6, 241)
 figure, axes = plots.new_figure(1, 2, size=(9.6, 3.0))
-axes[0].plot(z, np.maximum(z, 0), color="#8A8A8A", linestyle="--", label="relu")
-axes[0].plot(z, ops.swiglu(z, np.ones(len(z))), color="#0072B2", label="silu")
+axes[0].plot(z, np.maximum(z, 0), color=GREY, linestyle="--", label="relu")
+axes[0].plot(z, ops.swiglu(z, np.ones(len(z))), color=BLUE, label="silu")
 axes[0].legend()
 axes[0].set(xlabel="gate", ylabel="what it lets through", title="silu bends where relu breaks")
-axes[1].hist(gate.ravel(), bins=60, color="#0072B2")
-axes[1].axvline(0, color="#8A8A8A", linestyle="--")
+axes[1].hist(gate.ravel(), bins=60, color=BLUE)
+axes[1].axvline(0, color=GREY, linestyle="--")
 axes[1].set(
     xlabel="gate", ylabel="count", title=f"Gates in layer {layer}: {np.mean(gate > 0):.0%} are positive"
 )

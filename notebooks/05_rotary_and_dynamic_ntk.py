@@ -16,6 +16,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import feeding, ops, plots, rope
+from minidecilm.plots.style import BLUE, VERMILION
 from minidecilm.sampling import log_softmax
 
 matplotlib.rcParams.update(plots.LIGHT)
@@ -108,8 +109,8 @@ length = 400
 own_step = rope.dynamic_ntk_base(np.arange(1, length + 1), config)
 one_call = np.full(length, rope.dynamic_ntk_base(length, config))
 figure, ax = plots.new_figure(size=(5.6, 2.8))
-ax.plot(one_call, color="#0072B2", label="fed in one call")
-ax.plot(own_step, color="#D55E00", label="fed token by token")
+ax.plot(one_call, color=BLUE, label="fed in one call")
+ax.plot(own_step, color=VERMILION, label="fed token by token")
 ax.legend(loc="lower right")
 ax.set_ylim(bottom=0)
 ax.yaxis.set_major_formatter("{x:,.0f}")
@@ -154,7 +155,7 @@ row, place = np.unravel_index(apart["reference"].argmax(), apart["reference"].sh
 for ax, logits, title in zip(axes[1:], predictions["reference"], ("one call", "by token"), strict=True):
     p = np.exp(log_softmax(logits[row, place]))
     best = p.argsort()[-5:]
-    ax.barh(range(5), p[best], color="#0072B2")
+    ax.barh(range(5), p[best], color=BLUE)
     ax.set_yticks(range(5), [lm.tokenizer.id_to_piece(int(token)) for token in best])
     ax.set(title=title, xlabel=f"probability of\ntoken {lengths[place] + 1}", xlim=(0, 1))
 figure

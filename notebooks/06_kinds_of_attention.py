@@ -26,6 +26,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, ops, plots
+from minidecilm.plots.style import BLUE, GREY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo", dtype="float64")
@@ -50,9 +51,9 @@ for ax, (K, name) in zip(axes, names.items(), strict=True):
     G = H // K
     places = (np.arange(K) + 0.5) * G - 0.5  # a KV head stands below the middle of its group
     for h in range(H):
-        ax.plot([h, places[h // G]], [1, 0], color="#8A8A8A", linewidth=1.2)
-    ax.plot(range(H), np.ones(H), "o", color="#0072B2")
-    ax.plot(places, np.zeros(K), "s", color="#D55E00")
+        ax.plot([h, places[h // G]], [1, 0], color=GREY, linewidth=1.2)
+    ax.plot(range(H), np.ones(H), "o", color=BLUE)
+    ax.plot(places, np.zeros(K), "s", color=VERMILION)
     ax.set(title=f"K = {K}: {name}", xticks=[], ylim=(-0.3, 1.3))
     ax.set_yticks([0, 1], ["KV heads", "query heads"] if K == H else ["", ""])
     ax.grid(visible=False)
@@ -113,7 +114,7 @@ for ax, (layer, maps) in zip(axes[2:], weights.items(), strict=True):
     for group in range(K):
         corner = (group * H / K - 0.5, group * H / K - 0.5)
         ax.add_patch(
-            matplotlib.patches.Rectangle(corner, H / K, H / K, fill=False, edgecolor="#D55E00", lw=2)
+            matplotlib.patches.Rectangle(corner, H / K, H / K, fill=False, edgecolor=VERMILION, lw=2)
         )
     together = np.equal.outer(np.arange(H) * K // H, np.arange(H) * K // H)
     masks = {"same group": together & ~np.eye(H, dtype=bool), "others": ~together}
@@ -155,7 +156,7 @@ per_token = {name: 2 * big.head_dim * 2 * heads.sum() for name, heads in kinds.i
 assert per_token["DeciLM-6b (K = 4, 2, 1)"] == costs.kv_cache_bytes(big)
 
 figure, ax = plots.new_figure(size=(7.6, 2.6))
-bars = ax.barh(list(per_token), [nbytes / 1024 for nbytes in per_token.values()], color="#0072B2")
+bars = ax.barh(list(per_token), [nbytes / 1024 for nbytes in per_token.values()], color=BLUE)
 ax.bar_label(bars, fmt="{:,.0f} KiB", padding=4)
 ax.invert_yaxis()
 ax.set_xlim(0, 600)

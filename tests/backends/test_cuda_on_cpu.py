@@ -2,6 +2,7 @@
 
 import ctypes
 import shutil
+import sys
 from fractions import Fraction
 
 import ml_dtypes
@@ -11,7 +12,9 @@ import pytest
 from tests.backends.cuda_on_cpu import compiling
 from tests.backends.cuda_on_cpu import cupy as stand_in
 
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("g++") is None, reason="needs Linux and g++"
+)
 
 ORDERS = ["forward", "backward", 1, 2]
 BF16 = ml_dtypes.bfloat16
@@ -127,13 +130,14 @@ def test_some_order_shows_a_missing_barrier(run, mask, bits):
 
 
 def test_some_order_shows_blocks_that_race(run):
-    source = 'extern "C" __global__ void last(int* out) { *out = blockIdx.x; }'
-    seen = set()
-    for order in ("forward", "backward"):
+    def last(order):
         out = np.zeros(1, np.int32)
-        run(source, out, grid=(9,), order=order)
-        seen.add(int(out[0]))
-    assert seen == {8, 0}
+        run('extern "C" __global__ void last(int* out) { *out = blockIdx.x; }', out, grid=(9,), order=order)
+        return int(out[0])
+
+    assert (last("forward"), last("backward")) == (8, 0)
+    assert len({last(seed) for seed in range(9)}) > 2
+    assert last(3) == last(3)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +357,7 @@ extern "C" __global__ void intrinsics(unsigned* out) {
     out[0] = __byte_perm(0x33221100, 0x77665544, 0x7052);
     out[1] = __float_as_uint(1.5f);
     out[2] = __popc(0xf0f);
-    out[3] = __dp4a(0x01ff0203, 0x02030405, 10);
+    out[3] = atomicMax((int*)out + 8, 5);  // by the last thread
     out[4] = __float_as_uint(fmaxf(__uint_as_float(0xffffffff), 2.f));
     out[5] = __float_as_uint(rsqrtf(4.f));
     out[6] = min(3u, 4u) + max(1, 2);
@@ -365,10 +369,9 @@ extern "C" __global__ void intrinsics(unsigned* out) {
 
 
 def test_intrinsics(run):
-    out = np.zeros(8, np.uint32)
+    out = np.array([0] * 8 + [4], np.uint32)
     run(INTRINSICS, out)
-    dot = 1 * 2 + -1 * 3 + 2 * 4 + 3 * 5 + 10
-    assert out.tolist() == [0x77005522, 0x3FC00000, 8, dot, 0x40000000, 0x3F000000, 5, 31 * 16]
+    assert out.tolist() == [0x77005522, 0x3FC00000, 8, 5, 0x40000000, 0x3F000000, 5, 31 * 16, 5]
 
 
 def test_portable_fibers(run):

@@ -143,6 +143,8 @@ def test_what_numba_cannot_do_is_one_line(monkeypatch):
 
 
 def test_threads_that_generate_side_by_side(backend, data):
+    if backend.name == "cupy" and not kernels.has_gpu():
+        pytest.skip("the stand-in for CuPy is for one thread")
     model, prompt = golden_model(backend), data["greedy.prompt_ids"]
 
     def generate(seed):

@@ -69,16 +69,19 @@ class Gpu(Host):
     def place(self, config: Config, weights: Mapping[str, Weight]) -> dict[str, Any]:
         """Copy a model's weights to the GPU, in their storage: matrices as :class:`Matrix`, norms as float32.
 
+        What is there already stays where it is.
+
         Raises
         ------
         ValueError
             If they do not fit, saying what would; or for a storage that no kernel reads.
         """
-        self._check_weights(config, weights)
-        placed: dict[str, Any] = {}
-        with progress_bar(len(weights), "copying to the GPU", "tensor", None) as bar:
-            for name, weight in weights.items():
-                placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight)
+        placed: dict[str, Any] = dict(weights)
+        to_copy = {n: w for n, w in weights.items() if not isinstance(w, Matrix | cupy.ndarray)}
+        self._check_weights(config, to_copy)
+        with progress_bar(len(to_copy), "copying to the GPU", "tensor", None) as bar:
+            for name, weight in to_copy.items():
+                placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight[:])
                 bar.update(1)
         return placed
 
@@ -249,9 +252,9 @@ def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
 
 def _bytes_on_device(weight: Weight) -> int:
     if isinstance(weight, PackedWeight) or len(weight.shape) == 1:
-        return weight.nbytes
+        return int(weight.nbytes)
     rows, columns = weight.shape
-    return rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4)
+    return int(rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4))
 
 
 def _gb(nbytes: float) -> str:

@@ -26,12 +26,12 @@ def options(head_dim: int = 2, storage: str = "bfloat16", group: int = 64, parts
 
 
 @cache
-def _module(file: str, device: int, **macros: int | str) -> Any:
+def _module(file: str, device: int, **macros: Any) -> Any:
     return cupy.RawModule(code=source(file), options=options(**macros))
 
 
 @cache
-def _kernel(file: str, name: str, shared: int, device: int, **macros: int | str) -> Any:
+def _kernel(file: str, name: str, shared: int, device: int, **macros: Any) -> Any:
     kernel = _module(file, device, **macros).get_function(name)
     if shared > _SHARED - 9 * 1024:  # what kernels declare themselves besides
         kernel.max_dynamic_shared_size_bytes = shared
@@ -45,7 +45,7 @@ def launch(
     block: int,
     *arguments: Any,
     shared: int = 0,
-    **macros: int | str,
+    **macros: Any,
 ) -> None:
     """Launch a kernel on the current stream.
 

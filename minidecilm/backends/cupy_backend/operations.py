@@ -86,7 +86,7 @@ class Operations:
 
     def attention(self, q: Any, k: Any, v: Any, visible: Any) -> Any:
         """Mix values by what each query attends to: (B, H, T, D), (B, K, S, D) twice -> (B, H, T, D)."""
-        mask = visible if isinstance(visible, Mask) else Mask.of(on_host(visible))
+        mask = visible if isinstance(visible, Mask) else Mask.of(visible)
         if k.dtype != v.dtype:  # keys turned on reading are float32, whatever the cache holds
             k, v = _as_float32(k), _as_float32(v)
         S = k.shape[2]
@@ -96,7 +96,7 @@ class Operations:
 
     def attention_weights(self, q: Any, k: Any, visible: Any) -> Any:
         """Compute the softmax itself, for an observer, on the host: (B, H, T, S)."""
-        dense = visible.dense() if isinstance(visible, Mask) else on_host(visible)
+        dense = visible.dense() if isinstance(visible, Mask) else np.asarray(visible)
         return ops.attention_weights(on_host(q), on_host(_as_float32(k)), dense)
 
     def fast(self, k: Any) -> bool:

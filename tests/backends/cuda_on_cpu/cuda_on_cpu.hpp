@@ -53,17 +53,14 @@
 #define __shared__ static thread_local
 #define DYNAMIC_SHARED(name) unsigned char* const name = cuda_on_cpu::machine.shared_begin
 
-#define CUDA_ON_CPU_VECTOR(type, name, alignment)                                                           \
-    struct alignas(2 * sizeof(type)) name##2 { type x, y; };                                                \
-    struct alignas(alignment) name##4 { type x, y, z, w; };                                                 \
+#define CUDA_ON_CPU_VECTOR(type, name)                                                                      \
+    struct alignas(8) name##2 { type x, y; };                                                               \
+    struct alignas(16) name##4 { type x, y, z, w; };                                                        \
     inline name##2 make_##name##2(type x, type y) { return {x, y}; }                                        \
     inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
-CUDA_ON_CPU_VECTOR(int, int, 16)
-CUDA_ON_CPU_VECTOR(unsigned, uint, 16)
-CUDA_ON_CPU_VECTOR(float, float, 16)
-CUDA_ON_CPU_VECTOR(unsigned short, ushort, 8)
-CUDA_ON_CPU_VECTOR(unsigned char, uchar, 4)
-CUDA_ON_CPU_VECTOR(signed char, char, 4)
+CUDA_ON_CPU_VECTOR(int, int)
+CUDA_ON_CPU_VECTOR(unsigned, uint)
+CUDA_ON_CPU_VECTOR(float, float)
 
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -518,7 +515,6 @@ inline void __syncwarp(unsigned mask = cuda_on_cpu::ALL_LANES) {
     cuda_on_cpu::collective(mask, [](void**) {});
 }
 inline void __threadfence() {}
-inline void __threadfence_block() {}
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = warpSize) {
@@ -551,23 +547,15 @@ inline float __int_as_float(int x) { return cuda_on_cpu::as<float>(x); }
 inline unsigned __float_as_uint(float x) { return cuda_on_cpu::as<unsigned>(x); }
 inline int __float_as_int(float x) { return cuda_on_cpu::as<int>(x); }
 inline float __expf(float x) { return expf(x); }
-inline float __logf(float x) { return logf(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float rsqrtf(float x) { return float(1 / std::sqrt(double(x))); }
-inline int __float2int_rn(float x) { return int(std::nearbyint(x)); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     if (selector & 0x8888) cuda_on_cpu::fail("__byte_perm with selector %x: bits 3, 7, 11 and 15 are not for it", selector);
     uint64_t bytes = uint64_t(y) << 32 | x;
     unsigned result = 0;
     for (int i = 0; i < 4; i++) result |= unsigned(bytes >> (selector >> 4 * i & 7) * 8 & 0xff) << 8 * i;
     return result;
-}
-inline int __dp4a(int a, int b, int c) {
-    for (int i = 0; i < 32; i += 8) c += int8_t(a >> i) * int8_t(b >> i);
-    return c;
 }
 
 #define CUDA_ON_CPU_MIN_MAX(type)                                  \
@@ -581,15 +569,11 @@ inline float max(float a, float b) { return fmaxf(a, b); }
 
 template <class T> T __ldg(const T* address) { return *address; }
 template <class T> T __ldcs(const T* address) { return *address; }
-template <class T> T __ldcg(const T* address) { return *address; }
-template <class T> void __stcs(T* address, T value) { *address = value; }
-template <class T> void __stcg(T* address, T value) { *address = value; }
 
 inline int atomicAdd(int* address, int value) { return cuda_on_cpu::exchange(address, *address + value); }
 inline unsigned atomicAdd(unsigned* address, unsigned value) { return cuda_on_cpu::exchange(address, *address + value); }
 inline float atomicAdd(float* address, float value) { return cuda_on_cpu::exchange(address, *address + value); }
 inline int atomicMax(int* address, int value) { return cuda_on_cpu::exchange(address, max(*address, value)); }
-inline int atomicExch(int* address, int value) { return cuda_on_cpu::exchange(address, value); }
 
 // ---- what kernels.cu writes in PTX for a GPU
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 from collections import deque
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -17,9 +18,6 @@ POISON = 0xFF
 ALIGNMENT = 16  # CuPy aligns to 512 bytes; the widest access of a kernel is 16
 QUARANTINE = 32 << 20  # bytes of freed memory that can still be read, as NaN
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t]
 _FORBIDDEN, _READ_WRITE, _ANONYMOUS, _FIXED = 0, 3, 0x4022, 0x10  # as in Linux' sys/mman.h
 
 BLOCKS: "weakref.WeakSet[Block]" = weakref.WeakSet()
@@ -31,8 +29,16 @@ class OutOfMemoryError(MemoryError):
     """As `cupy.cuda.memory.OutOfMemoryError`."""
 
 
+@cache
+def _mmap():
+    mmap = ctypes.CDLL(None).mmap
+    mmap.restype = ctypes.c_void_p
+    mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t]
+    return mmap
+
+
 def _map(address, size, protection, flags=0):
-    found = _libc.mmap(address, size, protection, _ANONYMOUS | flags, -1, 0)
+    found = _mmap()(address, size, protection, _ANONYMOUS | flags, -1, 0)
     if found == ctypes.c_void_p(-1).value:
         raise MemoryError(f"mmap of {size} bytes failed")
     return found
