@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis import (
     activations,
+    architecture,
     attention,
     kv_allocation,
     kv_cache,
@@ -25,6 +26,7 @@ from analysis.common import FIGURES
 from minidecilm.progress import progress_bar
 
 SCRIPTS = (
+    architecture,
     kv_heads,
     parameters,
     kv_cache,

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,5 +29,7 @@ def process_memory() -> dict[str, int]:
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Store a result under today's date."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    dated = {"date": datetime.now(UTC).date().isoformat(), **result}
+    path.write_text(json.dumps(dated, indent=2) + "\n", encoding="utf-8")

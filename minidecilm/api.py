@@ -25,6 +25,8 @@ DEMO_FOLDER = Path(__file__).parent / "demo"
 
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
 #: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
+#:
+#: :meta hide-value:
 PROMPT_TEMPLATES = {
     "decilm-6b-instruct": (
         "Below is an instruction that describes a task. Write a response that appropriately completes the "

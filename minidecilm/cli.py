@@ -47,7 +47,7 @@ def _say(message: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _build_parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(
@@ -76,7 +76,8 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of the whole command line, subcommands included."""
     parser = _Parser(
         "minidecilm", description="DeciLM 6B in NumPy: run it, look inside, count what it costs."
     )
@@ -97,7 +98,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_load_options(generate)
     generate.add_argument("--template", help=f"prompt template: {', '.join(PROMPT_TEMPLATES)}")
     generate.add_argument("--echo", action="store_true", help="print the prompt before the new text")
-    generate.add_argument("--max-new-tokens", type=int, default=100, metavar="N")
+    generate.add_argument("--max-new-tokens", type=int, default=100, metavar="N", help="(default: 100)")
     generate.add_argument("--max-length", type=int, metavar="N", help="allow prompt and new text of N tokens")
     generate.add_argument(
         "--temperature", type=float, default=1.0, metavar="X", help="0 is greedy (default: 1.0)"
@@ -108,7 +109,7 @@ def _build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--repetition-penalty", type=float, default=1.0, metavar="X", help="1 is off (default)"
     )
-    generate.add_argument("--seed", type=int, default=0, metavar="N")
+    generate.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     generate.add_argument(
         "--stop", action="append", metavar="TEXT", help="end before this text; may be repeated"
     )

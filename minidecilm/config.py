@@ -25,8 +25,8 @@ _SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embe
 _ARCHITECTURES = ("DeciLMForCausalLM", "DeciCoderForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 _MODEL_TYPES = ("deci", "llama", "mistral")
 
-# Keys that must hold one of these values: anything else is a network that this package does not compute.
-_REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
+#: Keys that must hold one of these values: anything else is a network that this package does not compute.
+REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
@@ -36,8 +36,8 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 # fmt: off
-# Keys that change nothing in the forward pass of a trained model.
-_IGNORED = frozenset((
+#: Keys that change nothing in the forward pass of a trained model.
+IGNORED = frozenset((
     # where the file came from
     "_name_or_path", "auto_map", "transformers_version",
     # training and initialisation
@@ -50,7 +50,8 @@ _IGNORED = frozenset((
     "pad_token_id",
 ))
 
-_READ = frozenset((
+#: Keys that say what the network is. Every other key is an error.
+READ = frozenset((
     "architectures", "model_type", "torch_dtype", "dtype",
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim",
     "num_key_value_heads", "num_key_value_heads_per_layer", "max_position_embeddings", "rms_norm_eps",
@@ -355,10 +356,10 @@ def _check_identity(values: Mapping[str, Any]) -> None:
             "block_configs: this is a Nemotron-NAS model, which shares the class name DeciLMForCausalLM; "
             "DeciLM has num_key_value_heads_per_layer instead"
         )
-    unknown = sorted(values.keys() - _READ - _IGNORED - _REQUIRED_VALUES.keys())
+    unknown = sorted(values.keys() - READ - IGNORED - REQUIRED_VALUES.keys())
     if unknown:
         raise ConfigError(f"unknown key {brief(unknown[0])}: remove it if it does not change the network")
-    for key, allowed in _REQUIRED_VALUES.items():
+    for key, allowed in REQUIRED_VALUES.items():
         if key in values and not any(value is values[key] or value == values[key] for value in allowed):
             raise ConfigError(f"{key}: only {allowed[0]!r} is supported, found {brief(values[key])}")
     architectures, model_type = values.get("architectures"), values.get("model_type")

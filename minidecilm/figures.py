@@ -20,6 +20,13 @@ _MEMORIES = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
 Configs = Mapping[str, Config]
 
 
+def _architecture(configs: Configs, options: Namespace) -> "plots.Figure":
+    name, config = _only(configs)
+    figure, ax = plots.new_figure(size=plots.architecture_size(config))
+    plots.architecture(ax, name, config)
+    return figure
+
+
 def _kv_heads(configs: Configs, options: Namespace) -> "plots.Figure":
     figure, axes = plots.new_figure(
         len(configs), size=(4.8, 1 + 1.9 * len(configs)), sharex=True, sharey=True, squeeze=False
@@ -179,7 +186,10 @@ def _record(lm: LanguageModel, ids: list[int], stages: list[str]) -> dict[tuple[
 
 
 #: Figures of configs by title.
+#:
+#: :meta hide-value:
 OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
+    "architecture": _architecture,
     "kv-heads": _kv_heads,
     "parameters": _parameters,
     "kv-cache": _kv_cache,
@@ -192,6 +202,8 @@ OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
     "angles": _angles,
 }
 #: Figures of a model that has read the ids of a text.
+#:
+#: :meta hide-value:
 OF_A_RUN: dict[str, Callable[[LanguageModel, list[int], Namespace], "plots.Figure"]] = {
     "attention": _attention,
     "attention-entropy": _attention_entropy,

@@ -167,7 +167,7 @@ def attention_weights(q: Array, k: Array, visible: Array) -> Array:
 
 
 def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
-    """Mix values by :func:`attention_weights`: -> (B, H, T, D); `v` has the shape of `k`.
+    """Mix values by :func:`~minidecilm.ops.attention_weights`: -> (B, H, T, D); `v` has the shape of `k`.
 
     Queries are taken in blocks, so that memory does not grow with T * S.
     """

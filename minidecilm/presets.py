@@ -59,6 +59,7 @@ _PRESETS: dict[str, Config] = {
         eos_token_ids=(128001,),
     ),
 }
+#: Names that :func:`preset` knows.
 PRESET_NAMES = tuple(_PRESETS)
 
 

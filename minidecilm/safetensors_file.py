@@ -22,6 +22,7 @@ from minidecilm.strict_json import brief, parse_object
 
 Array = NDArray[Any]
 
+#: Dtypes by the names that a file gives them.
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),

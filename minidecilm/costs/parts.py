@@ -4,6 +4,7 @@ from math import prod
 
 from minidecilm.config import Config
 
+#: Parts of a model, in the order of its forward pass.
 PARTS = ("embedding", "attention q, o", "attention k, v", "feed-forward", "norms", "head")
 
 _PART = {

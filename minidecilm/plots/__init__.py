@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from minidecilm.plots.allocation import allocations, sensitivity
+from minidecilm.plots.architecture import architecture, architecture_size
 from minidecilm.plots.inside import activations, attention_grid, attention_maps, by_head, by_position
 from minidecilm.plots.output import FORMATS, check_suffix, save_figure, save_numbers
 from minidecilm.plots.rotary import rope_base, rotary_angles, score_by_distance, wavelengths
@@ -21,6 +22,8 @@ __all__ = [
     "TITLES",
     "activations",
     "allocations",
+    "architecture",
+    "architecture_size",
     "attention_grid",
     "attention_maps",
     "by_head",

@@ -74,8 +74,13 @@ def _variant(background: str, text: str, grid: str) -> Any:  # keys are a type o
     }
 
 
-#: Settings of matplotlib for a light and a dark page.
+#: Settings of matplotlib for a light page.
+#:
+#: :meta hide-value:
 LIGHT = _variant(background="#ffffff", text="#1c1e21", grid="#dcdfe3")
+#: Settings of matplotlib for a dark page.
+#:
+#: :meta hide-value:
 DARK = _variant(background="#14181e", text="#e6e8eb", grid="#363c45")
 
 

@@ -11,6 +11,7 @@ NAMES = {
     "activations",
     "allocation",
     "allocation-sensitivity",
+    "architecture",
     "attention-entropy",
     "attention-first-token",
     "attention-maps",

@@ -74,7 +74,7 @@ def test_device_context_layer_and_prompt(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pie", "--out", "p.svg"], "no plot 'pie': choose from kv-heads, parameters"),
+        (["pie", "--out", "p.svg"], "no plot 'pie': choose from architecture, kv-heads, parameters"),
         (["kv-heads"], "--out"),
         (["kv-heads", "--out", "p.jpg"], "p.jpg: expected a name that ends in .svg, .png, .pdf"),
         (["kv-heads", "--out", "p.gif", "--csv", "p.csv"], "p.gif: expected a name"),

@@ -7,9 +7,9 @@ for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
+import threading
 from collections.abc import Callable
 from functools import wraps
-from threading import Lock
 from typing import Any
 
 import ml_dtypes
@@ -23,6 +23,7 @@ from minidecilm.packed import PackedWeight
 
 #: Set this environment variable to one of :data:`KERNELS` to choose; by default the CPU decides.
 KERNELS_VARIABLE = "MINIDECILM_KERNELS"
+#: The sets of kernels.
 KERNELS = ("explicit", "portable")
 
 
@@ -71,7 +72,7 @@ def _suitable() -> str:
 
 
 # A kernel takes all cores, and one of Numba's threading layers ends the process if two are run at a time.
-_lock = Lock()
+_lock = threading.Lock()
 
 
 def _alone(operation: Callable[..., Array]) -> Callable[..., Array]:

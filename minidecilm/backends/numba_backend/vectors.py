@@ -7,7 +7,7 @@ portable kernels do without this module.
 
 An offset into an array counts its elements from the first one. Nothing is checked: the kernels are called by
 functions that know the sizes. ``float32`` arrays, and ``uint16`` arrays that hold the bits of bfloat16, are
-loaded by the same :func:`load`.
+loaded by the same ``load``.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ from numba.extending import intrinsic, models, register_model
 # what follows from it can be a constant of that code.
 FEATURES = frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 VNNI = {"+avx512f", "+avx512bw", "+avx512vnni"} <= FEATURES
+#: Whether this CPU has what the explicit kernels need.
 USABLE = {"+avx2", "+fma"} <= FEATURES
 LANES = 16 if VNNI else 8
 
@@ -139,13 +140,13 @@ def _load_half(second: bool) -> Any:
 
 
 #: ``load_first(array, offset)`` and ``load_second(array, offset)`` load 2 * LANES values between them, with
-#: less work for bfloat16 than :func:`load`: the even and the odd ones; of float32, the first and second half.
+#: less work for bfloat16 than ``load``: the even and the odd ones; of float32, the first and second half.
 load_first, load_second = _load_half(False), _load_half(True)
 
 
 @intrinsic
 def value(typing: Any, array: Any, offset: Any) -> Any:
-    """One element as float32, of the arrays that :func:`load` takes."""
+    """One element as float32, of the arrays that ``load`` takes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if array.dtype == types.float32:

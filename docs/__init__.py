@@ -1,0 +1,1 @@
+"""Source of the site, and what makes parts of it from code."""

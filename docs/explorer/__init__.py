@@ -1,0 +1,1 @@
+"""The page on which caches and batches of two models are compared."""

@@ -1,0 +1,257 @@
+"""The explorer in a browser: its JavaScript against minidecilm.costs, its form by mouse and by keyboard."""
+
+import contextlib
+import io
+import json
+import random
+from functools import cache as remembered
+from itertools import product
+
+import pytest
+
+from docs.explorer import build
+from minidecilm import costs
+from tests.browser.pages import opened
+
+MODELS = {name: config for name, (_, _, config) in build.models().items()}
+
+
+@remembered
+def expected(name, device, weights, cache, context, batch, memory):
+    """What the page must say of a model, from the library."""
+    config, device, storage = MODELS[name], costs.device(device), build.WEIGHTS[weights]
+    weight_bytes = costs.weight_bytes(config, storage)
+    cache_bytes = costs.kv_cache_bytes(config, batch, context, cache)
+    largest = costs.largest_batch(config, memory, context, storage, cache)
+    times = costs.operation_times(config, device, batch, 1, context - 1, storage, cache)
+
+    def rate(rows):
+        return costs.decode_tokens_per_second(config, device, rows, context, storage, cache)
+
+    reading = sum(time.seconds for time in times if time.limit == "memory")
+    return {
+        "weight_bytes": weight_bytes,
+        "kv_cache_bytes": cache_bytes,
+        "total_bytes": weight_bytes + cache_bytes,
+        "fits": largest >= batch,
+        "kv_cache_bytes_per_token": costs.kv_cache_bytes(config, dtype=cache),
+        "largest_batch": largest,
+        "largest_context": costs.largest_context(config, memory, batch, storage, cache),
+        "decode_tokens_per_second": rate(batch),
+        "limit": "memory" if reading >= sum(time.seconds for time in times) / 2 else "arithmetic",
+        "tokens_per_second_at_largest_batch": rate(largest) if largest else 0,
+    }, [(time.operation, time.limit, time.seconds) for time in times]
+
+
+def check(found, times, *choice):
+    """Integers and words are equal, rates agree but for the order of additions."""
+    quantities, seconds = expected(*choice)
+    for name, value in quantities.items():
+        if isinstance(value, float):
+            value = pytest.approx(value, rel=1e-12)
+        assert found[name] == value, (name, choice)
+    assert [time[:2] for time in times] == [time[:2] for time in seconds], choice
+    assert [time[2] for time in times] == [time[2] for time in seconds], choice
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The explorer alone: its numbers need no site."""
+    file = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    file.write_text(build.page())
+    return file
+
+
+@pytest.fixture
+def explorer(browser, file):
+    with opened(browser, file) as seen:
+        yield seen.page
+        seen.check()
+
+
+def compute(page, choices):
+    """Run the formulas of costs.js on many choices at once."""
+    found = page.evaluate(
+        """choices => JSON.stringify(JSON.parse(choices).map(
+            ([name, device, weights, cache, context, batch, memory]) =>
+                kvExplorer.costs(kvExplorer.data.models[name], kvExplorer.data.devices[device],
+                                 { weights, cache, context, batch, memory })))""",
+        json.dumps(choices),
+    )
+    return json.loads(found)
+
+
+def grid():
+    """Every model in every storage on every device, with works and memories that reach the edges."""
+    draw = random.Random(6)
+    for name, weights, device in product(MODELS, build.WEIGHTS, costs.DEVICE_NAMES):
+        cache = draw.choice(build.CACHES)
+        context, batch = (
+            draw.choice((1, 2, 1000, 4096, 4097, 1 << top, draw.randint(1, 1 << top))) for top in (20, 12)
+        )
+        row = costs.kv_cache_bytes(MODELS[name], batch, context, cache)
+        exact = costs.weight_bytes(MODELS[name], build.WEIGHTS[weights]) + row
+        memory = draw.choice((0, exact, exact - 1, exact + 1, costs.device(device).memory_bytes, 10**14))
+        yield name, device, weights, cache, context, batch, memory
+
+
+def test_formulas_are_the_library_s(explorer):
+    choices = list(grid())
+    for choice, found in zip(choices, compute(explorer, choices), strict=True):
+        times = [(time["operation"], time["limit"], time["seconds"]) for time in found["times"]]
+        check(found, times, *choice)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("flops: batch * product.flops", "flops: product.flops"),
+        ("bytes: batch * context * sum", "bytes: context * sum"),
+        ("reading >= computing ?", "reading < computing ?"),
+        ("Math.max(reading, computing)", "reading + computing"),
+        ("batch * context * model.attention_flops", "batch * model.attention_flops"),
+        ("Math.max(0, Math.floor", "(Math.floor"),
+        ("Math.floor((", "Math.round(("),
+        ("<= choice.memory", "< choice.memory"),
+        ("rowsOf(choice.batch)", "rowsOf(choice.context)"),
+    ],
+)
+def test_a_changed_formula_is_noticed(browser, file, tmp_path, right, wrong):
+    page = file.read_text()
+    assert page.count(right) == 1
+    changed = tmp_path / "explorer.html"
+    changed.write_text(page.replace(right, wrong))
+    with opened(browser, changed) as seen, pytest.raises(AssertionError):
+        test_formulas_are_the_library_s(seen.page)
+
+
+def shown(page, side):
+    """Read one model's column of the page."""
+    found = {}
+    for row in page.locator(".numbers tbody tr").all():
+        quantity = row.get_attribute("data-quantity")
+        text = row.locator(f'[data-side="{side}"]').get_attribute("data-value")
+        found[quantity] = (
+            text if quantity == "limit" else text == "true" if quantity == "fits" else float(text)
+        )
+    times = []
+    for row in page.locator(".times tbody tr").all():
+        cell = row.locator(f'[data-side="{side}"]')
+        seconds = float(cell.get_attribute("data-value"))
+        times.append((row.get_attribute("data-operation"), cell.get_attribute("data-limit"), seconds))
+    return found, times
+
+
+def check_shown(
+    page, device="a10", weights="published", cache="bfloat16", context=4096, batch=8, memory=None
+):
+    memory = costs.device(device).memory_bytes if memory is None else memory
+    for side, field in enumerate(("first", "second")):
+        name = page.locator(f"#kv-{field}").input_value()
+        check(*shown(page, side), name, device, weights, cache, context, batch, memory)
+
+
+def test_opens_with_decilm_beside_llama(explorer):
+    assert [explorer.locator(f"#kv-{field}").input_value() for field in ("first", "second")] == [
+        "decilm-6b",
+        "llama-2-7b",
+    ]
+    check_shown(explorer)
+
+
+def test_every_field_is_answered(explorer):
+    explorer.select_option("#kv-second", "mistral-7b")
+    explorer.select_option("#kv-weights", "int4")
+    explorer.select_option("#kv-cache", "float32")
+    explorer.select_option("#kv-device", "h100")
+    explorer.fill("#kv-context", "1234")
+    explorer.fill("#kv-batch", "57")
+    check_shown(explorer, "h100", "int4", "float32", 1234, 57)
+    explorer.fill("#kv-memory", "7.5")
+    check_shown(explorer, "h100", "int4", "float32", 1234, 57, 7_500_000_000)
+
+
+def test_a_slider_is_dragged(explorer):
+    box = explorer.locator("#kv-context-slider").bounding_box()
+    explorer.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
+    context = int(explorer.locator("#kv-context").input_value())
+    assert context > 4096
+    assert context in build.data()["steps"]["context"]
+    check_shown(explorer, context=context)
+
+
+def test_by_keyboard_alone(explorer):
+    """Tab goes through the fields in their order; arrows move a slider and change a select."""
+    order, page = [], explorer
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate("document.activeElement.id"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid", order[-1]
+    fields = ["first", "second", "context-slider", "context", "batch-slider", "batch"]
+    assert order == [f"kv-{name}" for name in (*fields, "weights", "cache", "device", "memory")]
+    page.focus("#kv-batch-slider")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#kv-batch").input_value() == "12"
+    page.focus("#kv-cache")
+    page.keyboard.press("f")  # the first option that begins so
+    assert page.locator("#kv-cache").input_value() == "float16"
+    page.focus("#kv-weights")
+    page.keyboard.press("ArrowDown")
+    weights = page.locator("#kv-weights").input_value()
+    assert weights == list(build.WEIGHTS)[1]
+    check_shown(page, batch=12, cache="float16", weights=weights)
+
+
+def test_the_result_is_read_out(explorer):
+    status = explorer.get_by_role("status")
+    assert status.get_attribute("aria-live") == "polite"
+    assert "DeciLM-6b needs 12.27 GB and fits" in status.text_content()
+    assert "Llama 2 7B needs 30.66 GB and does not fit" in status.text_content()
+    explorer.fill("#kv-context", "8192")
+    assert status.text_content().count("8,192 tokens are more than the 4,096 it was made for") == 2
+    slider = explorer.locator("#kv-context-slider")
+    assert slider.get_attribute("aria-valuetext") == "8,192"
+
+
+@pytest.mark.parametrize(
+    ("field", "label"), [("context", "Context"), ("batch", "Batch"), ("memory", "Memory")]
+)
+def test_what_cannot_be_is_said_once(explorer, field, label):
+    before = shown(explorer, 0)
+    for text in ("", "-1", "1e30"):
+        explorer.fill(f"#kv-{field}", text)
+        assert explorer.get_by_role("status").text_content().startswith(label)
+        assert explorer.locator(f"#kv-{field}").get_attribute("aria-invalid") == "true"
+        assert "stale" in explorer.locator(".results").get_attribute("class")
+        assert shown(explorer, 0) == before
+    explorer.fill(f"#kv-{field}", "16")
+    assert "stale" not in explorer.locator(".results").get_attribute("class")
+
+
+def test_the_python_it_shows_gives_what_it_shows(explorer):
+    explorer.select_option("#kv-first", "decilm-6b-padded")
+    explorer.select_option("#kv-weights", "int8")
+    explorer.fill("#kv-memory", "10.5")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(explorer.locator("pre code").text_content(), {})
+    names = ["weight_bytes", "kv_cache_bytes", "largest_batch", "largest_context", "decode_tokens_per_second"]
+    on_page = [shown(explorer, side)[0][name] for side in (0, 1) for name in names]
+    assert [float(line) for line in printed.getvalue().split()] == pytest.approx(on_page, rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_readable_at_every_width(browser, file, scheme, width):
+    with opened(browser, file, scheme, width) as seen:
+        page = seen.page
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        color = page.evaluate("getComputedStyle(document.querySelector('.kv-explorer')).color")
+        red = int(color.removeprefix("rgb(").split(",")[0])
+        assert (red > 200) == dark == (scheme == "dark")
+        for chart in ("memory", "layers", "speed"):
+            assert page.locator(f'[data-chart="{chart}"] svg').bounding_box()["width"] > 200
+        assert page.locator('[data-chart="layers"] rect').count() == 64
+        seen.check()
