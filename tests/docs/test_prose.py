@@ -3,12 +3,11 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from minidecilm import cli
-from tests.docs.pages import DOCS, FENCE, PAGES, ROOT, blocks, commands, readers_folder, refreshed, run
+from tests.docs.pages import DOCS, FENCE, PAGES, blocks, commands, readers_folder, refreshed, run
 
 NUMBER = re.compile(r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w-])")
 YEAR = re.compile(r"20[0-3]\d")
@@ -90,18 +89,3 @@ def test_made_up_numbers_are_noticed(tmp_path):
     prose = "It takes 25,600 bytes, 97% of 3 in 2023, `12345`, $7000$, 1.5 (transformers 4.31 to 4.35)."
     path = write(tmp_path, f"{prose}\n\n```pycon\n>>> 25600\n```\n")
     assert set(prose_numbers(path)) - shown_numbers(path) == {"97", "1.5"}
-
-
-@every_page
-def test_figures_come_in_pairs_and_name_the_script_that_draws_them(path):
-    page = path.read_text(encoding="utf-8")
-    figures = re.findall(r"^```\{image\} (\S+)\n:class: (\S+)", page, re.MULTILINE)
-    for target, variant in figures:
-        name, theme = Path(target).stem.rsplit("-", 1)
-        assert (path.parent / target).exists()
-        assert variant == f"only-{theme}"
-        other = {"light": "dark", "dark": "light"}[theme]
-        assert (target.replace(f"-{theme}.svg", f"-{other}.svg"), f"only-{other}") in figures
-        caption = page.split(target, 1)[1].split("*Drawn by `python -m analysis.", 1)[1]
-        script = ROOT / "analysis" / f"{caption.split('`')[0]}.py"
-        assert f'"{name}"' in script.read_text(encoding="utf-8"), f"{script.name} does not draw {name}"
