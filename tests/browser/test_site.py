@@ -111,12 +111,17 @@ def test_the_landing_page_shows_every_layer(browser, site, scheme, width):
         seen.check()
 
 
-def test_the_explorer_answers_within_the_site(browser, site):
-    with opened(browser, site / PAGES["explorer"]) as seen:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_explorer_answers_within_the_site(browser, site, width):
+    with opened(browser, site / PAGES["explorer"], width=WIDTHS[width]) as seen:
         check_shown(seen.page)
         seen.page.focus("#kv-context-slider")
         seen.page.keyboard.press("ArrowLeft")
         check_shown(seen.page, context=3072)
         seen.page.select_option("#kv-weights", "int4")
         check_shown(seen.page, context=3072, weights="int4")
+        for part in seen.page.locator("#kv-explorer :is(table, svg, fieldset, .status):visible").all():
+            box = part.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= WIDTHS[width]
         seen.check()
