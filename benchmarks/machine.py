@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from minidecilm.files import replacing
 from minidecilm.machine import cpu_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,5 +29,7 @@ def process_memory() -> dict[str, int]:
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write JSON; what was there stays until all of it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

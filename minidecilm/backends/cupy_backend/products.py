@@ -77,7 +77,7 @@ def many(x: Any, weight: Matrix, y: Any, parts: int) -> None:
     launch("linear", "split", (blocks,), _THREADS, x, split, N, columns, stride, parts=parts)
     values = weight.data if weight.storage == "bfloat16" else _dequantized(weight)
     for part in range(parts - 1, -1, -1):
-        _gemm(split[part], values, y, _CUDA_R_16BF, add=part < parts - 1)
+        gemm(split[part], values, y, add=part < parts - 1)
 
 
 def float32(x: Any, weight: Matrix, y: Any) -> None:
@@ -87,7 +87,22 @@ def float32(x: Any, weight: Matrix, y: Any) -> None:
         padded = cupy.zeros((len(x), weight.stride), np.float32)
         padded[:, :-empty] = x
         x = padded
-    _gemm(x, weight.data, y, _CUDA_R_32F, add=False)
+    gemm(x, weight.data, y)
+
+
+def gemm(x: Any, weight: Any, y: Any, add: bool = False) -> None:
+    """Do y = x @ weight.T, or y += it, for a float32 y; x and weight both bfloat16, or both float32.
+
+    cuBLAS counts columns first, so it is told y.T = weight @ x.T.
+    """
+    dtype = _CUDA_R_32F if x.dtype == np.float32 else _CUDA_R_16BF
+    (N, stride), out = x.shape, len(weight)
+    scalars = np.array([1, add], np.float32)  # of the product, of what y holds
+    cupy.cuda.cublas.gemmEx(
+        cupy.cuda.device.get_cublas_handle(), _TRANSPOSE, _NO, out, N, stride,
+        scalars[:1].ctypes.data, weight.data.ptr, dtype, stride, x.data.ptr, dtype, stride,
+        scalars[1:].ctypes.data, y.data.ptr, _CUDA_R_32F, out, _COMPUTE_32F, _DEFAULT,
+    )  # fmt: skip
 
 
 def _dequantized(weight: Matrix) -> Any:
@@ -100,17 +115,6 @@ def _dequantized(weight: Matrix) -> Any:
         storage=weight.storage, group=weight.group,
     )  # fmt: skip
     return values
-
-
-def _gemm(x: Any, weight: Any, y: Any, dtype: int, add: bool) -> None:
-    """Do y = x @ weight.T, or y += it. cuBLAS counts columns first, so it is told y.T = weight @ x.T."""
-    (N, stride), out = x.shape, len(weight)
-    scalars = np.array([1, add], np.float32)  # of the product, of what y holds
-    cupy.cuda.cublas.gemmEx(
-        cupy.cuda.device.get_cublas_handle(), _TRANSPOSE, _NO, out, N, stride,
-        scalars[:1].ctypes.data, weight.data.ptr, dtype, stride, x.data.ptr, dtype, stride,
-        scalars[1:].ctypes.data, y.data.ptr, _CUDA_R_32F, out, _COMPUTE_32F, _DEFAULT,
-    )  # fmt: skip
 
 
 def _token_tiles(tokens: int) -> int:

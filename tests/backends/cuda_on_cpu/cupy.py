@@ -301,6 +301,30 @@ def argmax(a, axis=None):
     return _compute(np.argmax, _device(a), axis=axis)
 
 
+def exp(a):
+    return _compute(np.exp, _device(a))
+
+
+def sort(a, axis=-1):
+    return _compute(np.sort, _device(a), axis=axis)
+
+
+def cumsum(a, axis=None):
+    return _compute(np.cumsum, _device(a), axis=axis)
+
+
+def minimum(a, b):
+    return _compute(np.minimum, a, b)
+
+
+def where(condition, a, b):
+    return _compute(np.where, _device(condition), a, b)
+
+
+def take_along_axis(a, indices, axis):
+    return _compute(np.take_along_axis, _device(a), _device(indices), axis=axis)
+
+
 def copyto(dst, src):
     """Write into `dst` when the stream comes to it."""
     target, value = _device(dst)._view, _unwrap(src)
