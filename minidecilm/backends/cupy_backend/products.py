@@ -51,7 +51,7 @@ def few(
     N, columns = x.shape
     tiles = _token_tiles(N)
     launch(
-        "linear", f"linear_{tiles}", (blocks, -(-N // (8 * tiles))), _THREADS,
+        "linear", f"linear_{tiles}", (-(-N // (8 * tiles)), blocks), _THREADS,
         *matrices, x, norm, float(eps), residual, N, columns, first.stride,
         storage=first.storage, group=first.group, parts=parts,
     )  # fmt: skip
@@ -62,7 +62,7 @@ def gated(x: Any, gate: Matrix, up: Matrix, y: Any, parts: int, norm: Any, eps: 
     N, columns = x.shape
     tiles = _token_tiles(N)
     launch(
-        "linear", f"gated_{tiles}", (-(-len(gate) // _ROWS), -(-N // (8 * tiles))), _THREADS,
+        "linear", f"gated_{tiles}", (-(-N // (8 * tiles)), -(-len(gate) // _ROWS)), _THREADS,
         _raw(gate.data), gate.scales, _raw(up.data), up.scales, y, len(gate), x, norm, float(eps),
         N, columns, gate.stride, storage=gate.storage, group=gate.group, parts=parts,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def _dequantized(weight: Matrix) -> Any:
     rows, columns = weight.shape
     values = cupy.empty((rows, weight.stride), np.uint16)
     launch(
-        "linear", "dequantize", (-(-weight.stride // _THREADS), rows), _THREADS,
+        "linear", "dequantize", (rows, -(-weight.stride // _THREADS)), _THREADS,
         _raw(weight.data), weight.scales, values, columns, weight.stride,
         storage=weight.storage, group=weight.group,
     )  # fmt: skip

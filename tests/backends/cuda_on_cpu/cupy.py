@@ -345,6 +345,10 @@ def get_default_memory_pool():
     return memory.DEFAULT_POOL
 
 
+def get_default_pinned_memory_pool():
+    return memory.PinnedMemory
+
+
 def _module(name, **contents):
     module = types.ModuleType(name)
 
@@ -371,6 +375,10 @@ class Device:
     @property
     def compute_capability(self) -> str:
         return "{}{}".format(*SETTINGS.capability)
+
+    @property
+    def attributes(self):
+        return {"MultiProcessorCount": SETTINGS.multiprocessors}
 
     @property
     def mem_info(self):
