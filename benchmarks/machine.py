@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from minidecilm.files import replacing
 from minidecilm.machine import cpu_model
 
 RESULTS = Path(__file__).parent / "results"
@@ -29,7 +30,8 @@ def process_memory() -> dict[str, int]:
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Store a result under today's date."""
+    """Store a result under today's date; what was there stays until all of it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dated = {"date": datetime.now(UTC).date().isoformat(), **result}
-    path.write_text(json.dumps(dated, indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(dated, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables in Markdown from the stored result of benchmarks.peers: goals first, then all that was measured.
+"""Tables in Markdown from the stored results of benchmarks.peers and benchmarks.gpu: peers.md and gpu.md.
 
 python -m benchmarks.tables
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.gpu.page import page as gpu_page
 from benchmarks.machine import RESULTS
 from benchmarks.peers.scenarios import ATTENDING, FEEDING
 
@@ -168,8 +169,11 @@ def main() -> None:
         "--source", type=Path, default=RESULTS / "peers.json", help="what benchmarks.peers wrote"
     )
     parser.add_argument("--output", type=Path, default=RESULTS / "peers.md", help="Markdown file to write")
+    parser.add_argument("--gpu", type=Path, default=RESULTS / "gpu.json", help="what benchmarks.gpu wrote")
     arguments = parser.parse_args()
     arguments.output.write_text(page(json.loads(arguments.source.read_text())), encoding="utf-8")
+    measured = json.loads(arguments.gpu.read_text()) if arguments.gpu.exists() else None
+    arguments.gpu.with_suffix(".md").write_text(gpu_page(measured), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import minidecilm
+from minidecilm import costs
 from minidecilm.backends import create_backend
 from minidecilm.cache import Visible
 from minidecilm.config import Config, LayerConfig
@@ -41,6 +42,11 @@ EXACT, ROUNDED = "float32", "bfloat16"
 def name(request):
     kernels.make(request.param)
     return request.param
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    kernels.make(kernels.ON_CPU)
 
 
 def demo_model(name, dtype=EXACT, weights="stored", **options):
@@ -203,6 +209,18 @@ def test_rounded_attention(name, shape):
         assert 1e-4 < np.abs(found - expected).max() < 0.02  # values are of size 1 .. 4
 
 
+@pytest.mark.slow
+def test_a_packed_matrix_of_many_rows(on_cpu):
+    """A grid has fewer blocks in its second direction than a vocabulary may have tokens."""
+    backend, weight = kernels.make(kernels.ON_CPU, ROUNDED), packed_weight((1 << 16, 32), 8, 32)
+    x = random_x(65, 32)
+    found = backend.linear(backend.device.array(x), backend.device.matrix(weight))
+    part = slice((1 << 16) - 16, None)
+    assert_product(
+        on_host(found)[:, part], x.astype(ml_dtypes.bfloat16), weight[part].astype(ml_dtypes.bfloat16)
+    )
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -254,6 +272,21 @@ def test_cache_that_does_not_fit(small_gpu):
     model = demo_model(kernels.ON_CPU)
     with pytest.raises(ValueError, match="a cache of 4096 x 4096 tokens in float32"):
         model.new_cache(4096, 4096)
+
+
+def test_a_step_fits_beside_the_largest_cache(small_gpu, monkeypatch):
+    """What a step allocates besides the cache is in the plan."""
+    from minidecilm.backends.cupy_backend import device
+
+    model, B, S = demo_model(kernels.ON_CPU, ROUNDED), 16, 8
+    monkeypatch.setattr(device, "RESERVED", 1 << 16)  # the inputs of a step, its mask, sums of splits
+    free, total = device.free_bytes()
+    cache = costs.kv_cache_bytes(model.config, B, S, "bfloat16")
+    small_gpu(total - free + device.RESERVED + cache + B * device.step_bytes(model.config))
+    with pytest.raises(ValueError, match=f"at most {B} rows of {S} tokens"):
+        model.new_cache(B + 1, S)
+    step = model.new_cache(B, S)
+    assert on_host(model(np.full((B, 1), 7), step)).shape == (B, 1, model.config.vocab_size)
 
 
 def test_activations_that_do_not_fit(small_gpu):
@@ -317,12 +350,25 @@ def test_without_a_driver_or_with_an_old_gpu_one_line_says_so():
     assert re.fullmatch(r"backend 'cupy': needs compute capability 8\.0 .*, this GPU has 7\.5\n", found)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "problem",
+    [RuntimeError('Failure finding "libnvrtc.so.13"\nNo such file'), ImportError("libcublas.so.13")],
+)
+def test_without_the_libraries_of_cuda_one_line_says_so(on_cpu, monkeypatch, problem):
+    from minidecilm.backends.cupy_backend import kernels as cuda
+
+    def fails():
+        raise problem
+
+    monkeypatch.setattr(cuda, "check_compiler", fails)
+    with pytest.raises(
+        ValueError, match=r"cannot be used \([^\n]*lib[a-z]+\.so\.13[^\n]*\): pip install [^\n]*$"
+    ):
+        create_backend("cupy")
+
+
 # ---------------------------------------------------------------- the kernels' discipline
-
-
-@pytest.fixture(scope="module")
-def on_cpu():
-    kernels.make(kernels.ON_CPU)
 
 
 @pytest.mark.slow

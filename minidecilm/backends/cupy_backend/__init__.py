@@ -23,7 +23,7 @@ def create(dtype: str = "float32") -> Backend:
     Raises
     ------
     ValueError
-        Saying what is missing: CuPy, a driver, or a GPU that is new enough.
+        Saying what is missing: CuPy, a driver, a GPU that is new enough, or CUDA's libraries.
     """
     try:
         import cupy
@@ -44,8 +44,18 @@ def create(dtype: str = "float32") -> Backend:
         )
     from minidecilm.backends.cupy_backend.decoding import Decoder
     from minidecilm.backends.cupy_backend.device import Gpu
+    from minidecilm.backends.cupy_backend.kernels import check_compiler
     from minidecilm.backends.cupy_backend.operations import Operations
 
+    try:
+        check_compiler()
+        cupy.cuda.device.get_cublas_handle()
+    except Exception as problem:  # of a library that is missing or does not fit, in the words of its loader
+        first_line = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise ValueError(
+            f"backend 'cupy': CUDA's compiler or cuBLAS cannot be used ({first_line}): pip install "
+            "'minidecilm[cuda13]' brings them, or 'minidecilm[cuda12]' for a driver of CUDA 12"
+        ) from None
     gpu = Gpu()
     ops = Operations(gpu, parts=1 if dtype == "bfloat16" else 3)
     return Backend(

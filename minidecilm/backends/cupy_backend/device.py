@@ -83,6 +83,8 @@ class Gpu(Host):
             for name, weight in to_copy.items():
                 placed[name] = self.matrix(weight) if len(weight.shape) == 2 else self._vector(weight[:])
                 bar.update(1)
+        # Copies go through pinned memory as large as each tensor, which CuPy would keep.
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
         return placed
 
     def matrix(self, weight: Weight) -> Matrix:
@@ -139,23 +141,24 @@ class Gpu(Host):
         )
 
     def check_cache(self, config: Config, batch_size: int, max_length: int, dtype: str) -> None:
-        """Refuse a cache that does not fit beside what is there, and say what would.
+        """Refuse a cache that does not fit beside what is there, with what a step needs, and say what would.
 
         Raises
         ------
         ValueError
         """
         free, _ = free_bytes()
-        needed = costs.kv_cache_bytes(config, batch_size, max_length, dtype)
-        if needed + RESERVED <= free:
+        cache = costs.kv_cache_bytes(config, batch_size, max_length, dtype)
+        per_row = step_bytes(config)
+        workspace = RESERVED + batch_size * per_row
+        if cache + workspace <= free:
             return
-        room = max(0, free - RESERVED)
-        rows = costs.rows_that_fit(config, room, max_length, dtype)
-        tokens = room // costs.kv_cache_bytes(config, batch_size, 1, dtype)
+        rows = max(0, free - RESERVED) // (cache // batch_size + per_row)
+        tokens = max(0, free - workspace) // costs.kv_cache_bytes(config, batch_size, 1, dtype)
         narrower = ", or kv_cache='bfloat16'" if dtype == "float32" else ""
         raise ValueError(
-            f"a cache of {batch_size} x {max_length} tokens in {dtype} takes {_gb(needed)} and "
-            f"{_gb(RESERVED)} of workspace, the GPU has {_gb(free)} free: at most {rows} rows of "
+            f"a cache of {batch_size} x {max_length} tokens in {dtype} takes {_gb(cache)} and "
+            f"{_gb(workspace)} of workspace, the GPU has {_gb(free)} free: at most {rows} rows of "
             f"{max_length} tokens or {batch_size} rows of {tokens} fit{narrower}"
         )
 
@@ -244,6 +247,11 @@ def activation_bytes(config: Config) -> int:
     heads = max(layer.num_key_value_heads for layer in config.layers)
     E, F = config.hidden_size, max(layer.intermediate_size for layer in config.layers)
     return 4 * (3 * E + 3 * (E + 2 * heads * config.head_dim) + 3 * F) + 6 * F
+
+
+def step_bytes(config: Config) -> int:
+    """Bytes that one row takes at most in a recorded step: activations, logits and their copy."""
+    return activation_bytes(config) + 2 * 4 * config.vocab_size
 
 
 def _bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:

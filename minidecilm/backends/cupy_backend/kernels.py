@@ -26,6 +26,12 @@ def options(head_dim: int = 2, storage: str = "bfloat16", group: int = 64, parts
 
 
 @cache
+def check_compiler() -> None:
+    """Compile next to nothing: raises where NVRTC, or headers that CuPy's own kernels need, are missing."""
+    cupy.RawModule(code='extern "C" __global__ void nothing() {}').compile()
+
+
+@cache
 def _module(file: str, device: int, **macros: Any) -> Any:
     return cupy.RawModule(code=source(file), options=options(**macros))
 

@@ -99,6 +99,10 @@ class Launches:
         """Allocate everything that the launches write."""
         B, D = cache.batch_size, config.head_dim
         heads = config.num_attention_heads_per_layer
+        # Layers with as many heads take turns with what their attention writes.
+        kinds = [(H, keys.shape[1]) for H, keys in zip(heads, cache.keys, strict=True)]
+        fast = ops.fast(cache.keys[0])
+        rooms = {(H, K): attention_room((B, H, 1, D), K, cache.max_length, fast) for H, K in set(kinds)}
 
         def room(columns: int) -> Any:
             return cupy.empty(B * columns, np.float32)
@@ -110,10 +114,7 @@ class Launches:
             k=room(max(config.num_key_value_heads_per_layer) * D),
             v=room(max(config.num_key_value_heads_per_layer) * D),
             gated=room(max(layer.intermediate_size for layer in config.layers)),
-            mixed=[
-                attention_room((B, H, 1, D), keys.shape[1], cache.max_length, ops.fast(keys))
-                for H, keys in zip(heads, cache.keys, strict=True)
-            ],
+            mixed=[rooms[kind] for kind in kinds],
             logits=room(config.vocab_size).reshape(B, -1),
         )  # fmt: skip
 

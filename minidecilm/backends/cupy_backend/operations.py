@@ -140,7 +140,7 @@ def attention_room(shape: tuple[int, ...], K: int, S: int, fast: bool) -> tuple[
     tiles, heads = -(-rows // tile_rows), B * K
     splits = 1
     if tile_rows < 64 and tiles == 1:  # one token of each row: its keys are shared out among blocks
-        processors = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["multiProcessorCount"]
+        processors = cupy.cuda.Device().attributes["MultiProcessorCount"]
         wanted = -(-_BLOCKS_PER_PROCESSOR * processors // heads)
         splits = max(1, min(wanted, -(-S // (_FAST_KEYS if fast else _EXACT_KEYS)), _MAX_SPLITS))
     partial = counter = None

@@ -51,7 +51,7 @@ def few(
     N, columns = x.shape
     tiles = _token_tiles(N)
     launch(
-        "linear", f"linear_{tiles}", (blocks, -(-N // (8 * tiles))), _THREADS,
+        "linear", f"linear_{tiles}", (-(-N // (8 * tiles)), blocks), _THREADS,
         *matrices, x, norm, float(eps), residual, N, columns, first.stride,
         storage=first.storage, group=first.group, parts=parts,
     )  # fmt: skip
@@ -62,7 +62,7 @@ def gated(x: Any, gate: Matrix, up: Matrix, y: Any, parts: int, norm: Any, eps: 
     N, columns = x.shape
     tiles = _token_tiles(N)
     launch(
-        "linear", f"gated_{tiles}", (-(-len(gate) // _ROWS), -(-N // (8 * tiles))), _THREADS,
+        "linear", f"gated_{tiles}", (-(-N // (8 * tiles)), -(-len(gate) // _ROWS)), _THREADS,
         _raw(gate.data), gate.scales, _raw(up.data), up.scales, y, len(gate), x, norm, float(eps),
         N, columns, gate.stride, storage=gate.storage, group=gate.group, parts=parts,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def many(x: Any, weight: Matrix, y: Any, parts: int) -> None:
     launch("linear", "split", (blocks,), _THREADS, x, split, N, columns, stride, parts=parts)
     values = weight.data if weight.storage == "bfloat16" else _dequantized(weight)
     for part in range(parts - 1, -1, -1):
-        _gemm(split[part], values, y, _CUDA_R_16BF, add=part < parts - 1)
+        gemm(split[part], values, y, add=part < parts - 1)
 
 
 def float32(x: Any, weight: Matrix, y: Any) -> None:
@@ -87,23 +87,15 @@ def float32(x: Any, weight: Matrix, y: Any) -> None:
         padded = cupy.zeros((len(x), weight.stride), np.float32)
         padded[:, :-empty] = x
         x = padded
-    _gemm(x, weight.data, y, _CUDA_R_32F, add=False)
+    gemm(x, weight.data, y)
 
 
-def _dequantized(weight: Matrix) -> Any:
-    """Values of a packed matrix, rounded to bfloat16: (out, stride)."""
-    rows, columns = weight.shape
-    values = cupy.empty((rows, weight.stride), np.uint16)
-    launch(
-        "linear", "dequantize", (-(-weight.stride // _THREADS), rows), _THREADS,
-        _raw(weight.data), weight.scales, values, columns, weight.stride,
-        storage=weight.storage, group=weight.group,
-    )  # fmt: skip
-    return values
+def gemm(x: Any, weight: Any, y: Any, add: bool = False) -> None:
+    """Do y = x @ weight.T, or y += it, for a float32 y; x and weight both bfloat16, or both float32.
 
-
-def _gemm(x: Any, weight: Any, y: Any, dtype: int, add: bool) -> None:
-    """Do y = x @ weight.T, or y += it. cuBLAS counts columns first, so it is told y.T = weight @ x.T."""
+    cuBLAS counts columns first, so it is told y.T = weight @ x.T.
+    """
+    dtype = _CUDA_R_32F if x.dtype == np.float32 else _CUDA_R_16BF
     (N, stride), out = x.shape, len(weight)
     scalars = np.array([1, add], np.float32)  # of the product, of what y holds
     cupy.cuda.cublas.gemmEx(
@@ -111,6 +103,18 @@ def _gemm(x: Any, weight: Any, y: Any, dtype: int, add: bool) -> None:
         scalars[:1].ctypes.data, weight.data.ptr, dtype, stride, x.data.ptr, dtype, stride,
         scalars[1:].ctypes.data, y.data.ptr, _CUDA_R_32F, out, _COMPUTE_32F, _DEFAULT,
     )  # fmt: skip
+
+
+def _dequantized(weight: Matrix) -> Any:
+    """Values of a packed matrix, rounded to bfloat16: (out, stride)."""
+    rows, columns = weight.shape
+    values = cupy.empty((rows, weight.stride), np.uint16)
+    launch(
+        "linear", "dequantize", (rows, -(-weight.stride // _THREADS)), _THREADS,
+        _raw(weight.data), weight.scales, values, columns, weight.stride,
+        storage=weight.storage, group=weight.group,
+    )  # fmt: skip
+    return values
 
 
 def _token_tiles(tokens: int) -> int:

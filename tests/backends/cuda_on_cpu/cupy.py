@@ -301,6 +301,30 @@ def argmax(a, axis=None):
     return _compute(np.argmax, _device(a), axis=axis)
 
 
+def exp(a):
+    return _compute(np.exp, _device(a))
+
+
+def sort(a, axis=-1):
+    return _compute(np.sort, _device(a), axis=axis)
+
+
+def cumsum(a, axis=None):
+    return _compute(np.cumsum, _device(a), axis=axis)
+
+
+def minimum(a, b):
+    return _compute(np.minimum, a, b)
+
+
+def where(condition, a, b):
+    return _compute(np.where, _device(condition), a, b)
+
+
+def take_along_axis(a, indices, axis):
+    return _compute(np.take_along_axis, _device(a), _device(indices), axis=axis)
+
+
 def copyto(dst, src):
     """Write into `dst` when the stream comes to it."""
     target, value = _device(dst)._view, _unwrap(src)
@@ -319,6 +343,10 @@ def copyto(dst, src):
 
 def get_default_memory_pool():
     return memory.DEFAULT_POOL
+
+
+def get_default_pinned_memory_pool():
+    return memory.PinnedMemory
 
 
 def _module(name, **contents):
@@ -347,6 +375,10 @@ class Device:
     @property
     def compute_capability(self) -> str:
         return "{}{}".format(*SETTINGS.capability)
+
+    @property
+    def attributes(self):
+        return {"MultiProcessorCount": SETTINGS.multiprocessors}
 
     @property
     def mem_info(self):

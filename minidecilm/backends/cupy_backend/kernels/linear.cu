@@ -1,7 +1,8 @@
 // ---------------------------------------------------------------- y = x @ weight.T for few tokens
 //
 // Weights are read once, straight from memory into the registers of tensor cores; x comes from the cache.
-// A block takes 2 tiles of 16 weight rows and 8 * TILES tokens. Its 8 warps share the columns: 32 of them are a
+// A block takes 2 tiles of 16 weight rows (blockIdx.y) and 8 * TILES tokens (blockIdx.x: blocks that read the
+// same weights run side by side, so that only the first of them reads memory). Its 8 warps share the columns: 32 of them are a
 // unit, of which lane (g, t) reads columns 8t .. 8t + 7 of weight rows g and g + 8 and of token g. Within a
 // unit the order of the columns is free, since both sides keep the same one.
 
@@ -138,7 +139,7 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const float* x, con
     __shared__ float sums[FEW_WARPS / 2][2][ROWS][TOKENS];
     __shared__ float squares[FEW_WARPS][TOKENS];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
-    const int first = blockIdx.y * TOKENS;
+    const int first = blockIdx.x * TOKENS;
     const int steps = (units_of(in) + UNITS - 1) / UNITS;
 
     float sum[2][TILES][4] = {};
@@ -247,14 +248,14 @@ static __device__ void linear_few(const Matrix (&matrices)[3], const float* x, c
                                   const float* residual, int N, int in, int stride) {
     Tile tile[2];
     for (int i = 0; i < 2; i++) {
-        int left = 2 * blockIdx.x + i, m = 0;
+        int left = 2 * blockIdx.y + i, m = 0;
         while (m < 2 && left >= (matrices[m].out + ROWS - 1) / ROWS) left -= (matrices[m++].out + ROWS - 1) / ROWS;
         tile[i] = tile_of(matrices[m], left, in);
     }
     const float* sums = multiply_few<TILES>(tile, x, norm, eps, N, in, stride);
     for (int at = threadIdx.x; at < 2 * ROWS * 8 * TILES; at += FEW_WARPS * WARP) {
         const int r = at % ROWS, i = at / ROWS % 2, n = at / (2 * ROWS);
-        const int row = tile[i].row + r, token = blockIdx.y * 8 * TILES + n;
+        const int row = tile[i].row + r, token = blockIdx.x * 8 * TILES + n;
         if (row >= tile[i].out || token >= N) continue;
         const long long to = (long long)token * tile[i].out + row;
         const float value = sums[(i * ROWS + r) * 8 * TILES + n];
@@ -266,11 +267,11 @@ static __device__ void linear_few(const Matrix (&matrices)[3], const float* x, c
 template <int TILES>
 static __device__ void gated_few(const Matrix& gate, const Matrix& up, const float* x, const float* norm, float eps,
                                  int N, int in, int stride) {
-    const Tile tile[2] = {tile_of(gate, blockIdx.x, in), tile_of(up, blockIdx.x, in)};
+    const Tile tile[2] = {tile_of(gate, blockIdx.y, in), tile_of(up, blockIdx.y, in)};
     const float* sums = multiply_few<TILES>(tile, x, norm, eps, N, in, stride);
     for (int at = threadIdx.x; at < ROWS * 8 * TILES; at += FEW_WARPS * WARP) {
         const int r = at % ROWS, n = at / ROWS;
-        const int row = tile[0].row + r, token = blockIdx.y * 8 * TILES + n;
+        const int row = tile[0].row + r, token = blockIdx.x * 8 * TILES + n;
         if (row >= gate.out || token >= N) continue;
         gate.y[(long long)token * gate.out + row] =
             silu_times(sums[r * 8 * TILES + n], sums[(ROWS + r) * 8 * TILES + n]);
@@ -312,9 +313,9 @@ extern "C" __global__ void split(const float* x, bf16* parts, int N, int in, int
 
 #if STORAGE != BFLOAT16
 
-// Values of a packed matrix, rounded to bfloat16: (out, stride). One row per blockIdx.y.
+// Values of a packed matrix, rounded to bfloat16: (out, stride). One row per blockIdx.x.
 extern "C" __global__ void dequantize(const byte* codes, const bf16* scales, bf16* values, int in, int stride) {
-    const int row = blockIdx.y, column = blockIdx.x * blockDim.x + threadIdx.x;
+    const int row = blockIdx.x, column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= stride) return;
     const long long panel = row / ROWS, r = row % ROWS, eights = (in + 7) / 8;
     int code = 0;
