@@ -21,6 +21,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def measure(
     results: dict[str, Any] = {
         "what": "decilm-6b and llama-2-7b on one GPU, random weights, CuPy backend",
         "card": setup.card(),
+        "date": datetime.now(UTC).date().isoformat(),
         **describe("numpy", "ml_dtypes", *_installed()),
         "parts": {},
     }

@@ -114,7 +114,7 @@ def test_the_page_shows_all_of_it(results):
 @pytest.mark.slow
 def test_a_wrong_kernel_is_flagged(on_cpu, tmp_path, monkeypatch, forget):
     assert all(row["reached"] for row in parts.agreement(Setup(TINY, 60), {})["rows"] if row["wanted"])
-    test_cupy.mutate(monkeypatch, *test_cupy.MISTAKES["norm without eps and mean"])
+    test_cupy.mutate(monkeypatch, *test_cupy.MISTAKES["mean forgotten"])
     wrong = measure(TINY, tmp_path / "gpu.json", ["agreement"])
     assert list(wrong["parts"]) == ["agreement"]
     assert {row["reached"] for row in wrong["parts"]["agreement"]["rows"] if row["recorded"]} == {False, None}
