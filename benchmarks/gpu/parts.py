@@ -1,5 +1,6 @@
 """The parts of the measurement: each returns what goes into the json, goals beside what was reached."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
@@ -108,7 +109,7 @@ def decode(setup: Setup, results: Result) -> Result:
     for storage, dtype, context in product(
         ("int4", "int8", "bfloat16"), (EXACT, ROUNDED), setup.sizes.contexts
     ):
-        if not setup.in_time():
+        if setup.left() <= 0:
             return {"rows": rows, "cut": "time"}
         point = decode_point(setup, results, OURS, storage, dtype, 1, context)
         rows.append(point | check(point["share_of_copy_bandwidth"], DECODE_SHARE[storage]))
@@ -119,7 +120,7 @@ def batch(setup: Setup, results: Result) -> Result:
     """Many texts, beside the roofline."""
     rows = []
     for dtype, rows_of_batch in product((ROUNDED, EXACT), setup.sizes.batches):
-        if not setup.in_time():
+        if setup.left() <= 0:
             return {"rows": rows, "cut": "time"}
         point = decode_point(
             setup, results, OURS, "bfloat16", dtype, rows_of_batch, setup.sizes.batch_context
@@ -131,21 +132,30 @@ def batch(setup: Setup, results: Result) -> Result:
 def sweep(setup: Setup, results: Result) -> Result:
     """Two networks in one engine, from batch 1 to the largest that fits, beside the roofline's prediction."""
     rows: list[Result] = []
-    for name in (OURS, THEIRS):
-        setup.model(name, "bfloat16", ROUNDED)  # so that what is free is free beside the weights
-        for context in setup.sizes.sweep_contexts:
-            for size in batches(min(_largest_batch(setup, name, context), setup.sizes.largest_batch)):
-                if not setup.in_time():
-                    return {"rows": rows, "cut": "time"}
-                try:
-                    point = decode_point(setup, results, name, "bfloat16", ROUNDED, size, context)
-                except MemoryError as problem:  # the plan was wrong
-                    failed = {"model": name, "batch": size, "context": context, "failed": str(problem)}
-                    rows.append(failed | {"reached": False})
-                    continue
-                distance = abs(point["share_of_roofline"] - 1)
-                rows.append(point | check(distance, PREDICTION, at_most=True))
-    return {"rows": rows}
+    cut = {}
+    for name, share in ((OURS, 1 / 2), (THEIRS, 0)):
+        kept = share * setup.left()  # for the other
+        for context, size in _points(setup, name):
+            if setup.left() <= kept:
+                cut = {"cut": "time"}
+                break
+            try:
+                point = decode_point(setup, results, name, "bfloat16", ROUNDED, size, context)
+            except MemoryError as problem:  # the plan was wrong
+                failed = {"model": name, "batch": size, "context": context, "failed": str(problem)}
+                rows.append(failed | {"reached": False})
+                continue
+            distance = abs(point["share_of_roofline"] - 1)
+            rows.append(point | check(distance, PREDICTION, at_most=True))
+    return {"rows": rows} | cut
+
+
+def _points(setup: Setup, name: str) -> Iterator[tuple[int, int]]:
+    """Yield contexts and batch sizes."""
+    setup.model(name, "bfloat16", ROUNDED)  # so that what is free is free beside the weights
+    for context in setup.sizes.sweep_contexts:
+        largest = min(_largest_batch(setup, name, context), setup.sizes.largest_batch)
+        yield from ((context, size) for size in batches(largest))
 
 
 def _largest_batch(setup: Setup, name: str, context: int) -> int:
@@ -153,6 +163,7 @@ def _largest_batch(setup: Setup, name: str, context: int) -> int:
     from minidecilm.backends.cupy_backend.device import free_bytes
 
     config, device = setup.sizes.configs[name], setup.backends[ROUNDED].device
+    gc.collect()  # the last point's cache
     rows = costs.rows_that_fit(config, free_bytes()[0], context, KV_CACHE)
     while rows > 0:
         with suppress(ValueError):
