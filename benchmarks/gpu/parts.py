@@ -19,9 +19,11 @@ from minidecilm.sampling import Sampling, sample
 
 EXACT, ROUNDED = "float32", "bfloat16"
 
-#: Largest difference from float64, of the root mean square of all logits. What rounding activations to 8 bits
-#: costs depends on the weights: measured on a CPU that stands in for a GPU, 0.004 with the trained model.
-AGREEMENT = {(EXACT, "demo"): 1e-4, (EXACT, "deci_tiny"): 1e-4, (ROUNDED, "demo"): 2**-7}
+#: Differences from float64, as a part of the root mean square of all logits: the largest one in float32; in
+#: bfloat16, which rounds every activation by up to 2^-9, their own root mean square. How far that grows depends
+#: on the weights. On the CPU that stands in for a GPU the trained model, given random tokens, came to 0.006 to
+#: 0.012 with any storage: its goal finds mistakes of kernels. For random weights it is only stated.
+AGREEMENT = {(EXACT, "demo"): 1e-4, (EXACT, "deci_tiny"): 1e-4, (ROUNDED, "demo"): 2**-5}
 DECODE_SHARE = {"bfloat16": 0.80, "int8": 0.70, "int4": 0.60}  # of the copy bandwidth
 BATCH_SHARE = 0.70  # of the roofline
 PREFILL_SHARE = 0.60  # of the rate of the large product
@@ -54,16 +56,19 @@ def agreement(setup: Setup, results: Result) -> Result:
             scale = np.sqrt(np.mean(expected**2))
             for dtype in (EXACT, ROUNDED):
                 model = DeciLM(lm.config, lm.model.weights, setup.backends[dtype], dtype)
-                difference = np.abs(_logits(model, ids, prompt) - expected).max(axis=(0, 2)) / scale  # (T,)
+                difference = np.abs(_logits(model, ids, prompt) - expected) / scale  # (B, T, V)
                 short = name.rpartition("/")[2]
                 wanted = AGREEMENT.get((dtype, short))
-                for phase, part in (("prefill", difference[:prompt]), ("decode", difference[prompt:])):
+                for phase, part in (("prefill", slice(prompt)), ("decode", slice(prompt, None))):
+                    largest = float(difference[:, part].max())
+                    typical = float(np.sqrt(np.mean(difference[:, part] ** 2)))
                     rows.append(
                         {"model": short, "weights": weights, "dtype": dtype, "phase": phase}
                         | {"recorded": model.decodes_in_one_go and phase == "decode"}
-                        | check(float(part.max()), wanted, at_most=True)
+                        | {"largest": largest, "rms": typical}
+                        | check(largest if dtype == EXACT else typical, wanted, at_most=True)
                     )
-    return {"of": "largest difference of a logit, as a part of their root mean square", "rows": rows}
+    return {"of": "differences of logits, as parts of the root mean square of all", "rows": rows}
 
 
 def _logits(model: DeciLM, ids: Any, prompt: int) -> Any:
