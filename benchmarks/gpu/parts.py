@@ -20,9 +20,9 @@ from minidecilm.sampling import Sampling, sample
 EXACT, ROUNDED = "float32", "bfloat16"
 
 #: Differences from float64, as a part of the root mean square of all logits: the largest one in float32; in
-#: bfloat16, which rounds every activation by up to 2^-9, their own root mean square. How far that grows depends
-#: on the weights. On the CPU that stands in for a GPU the trained model, given random tokens, came to 0.006 to
-#: 0.012 with any storage: its goal finds mistakes of kernels. For random weights it is only stated.
+#: bfloat16, which rounds every activation by up to 2^-9, their own root mean square. How far that grows
+#: depends on the weights. On the CPU that stands in for a GPU the trained model, given random tokens, came to
+#: 0.006 to 0.012 with any storage: its goal finds mistakes of kernels. For random weights it is only stated.
 AGREEMENT = {(EXACT, "demo"): 1e-4, (EXACT, "deci_tiny"): 1e-4, (ROUNDED, "demo"): 2**-5}
 DECODE_SHARE = {"bfloat16": 0.80, "int8": 0.70, "int4": 0.60}  # of the copy bandwidth
 BATCH_SHARE = 0.70  # of the roofline
