@@ -1,5 +1,6 @@
 """The parts of the measurement: each returns what goes into the json, goals beside what was reached."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
@@ -18,9 +19,11 @@ from minidecilm.sampling import Sampling, sample
 
 EXACT, ROUNDED = "float32", "bfloat16"
 
-#: Largest difference from float64, of the root mean square of all logits. What rounding activations to 8 bits
-#: costs depends on the weights: measured on a CPU that stands in for a GPU, 0.004 with the trained model.
-AGREEMENT = {(EXACT, "demo"): 1e-4, (EXACT, "deci_tiny"): 1e-4, (ROUNDED, "demo"): 2**-7}
+#: Differences from float64, as a part of the root mean square of all logits: the largest one in float32; in
+#: bfloat16, which rounds every activation by up to 2^-9, their own root mean square. How far that grows
+#: depends on the weights. On the CPU that stands in for a GPU the trained model, given random tokens, came to
+#: 0.006 to 0.012 with any storage: its goal finds mistakes of kernels. For random weights it is only stated.
+AGREEMENT = {(EXACT, "demo"): 1e-4, (EXACT, "deci_tiny"): 1e-4, (ROUNDED, "demo"): 2**-5}
 DECODE_SHARE = {"bfloat16": 0.80, "int8": 0.70, "int4": 0.60}  # of the copy bandwidth
 BATCH_SHARE = 0.70  # of the roofline
 PREFILL_SHARE = 0.60  # of the rate of the large product
@@ -53,16 +56,19 @@ def agreement(setup: Setup, results: Result) -> Result:
             scale = np.sqrt(np.mean(expected**2))
             for dtype in (EXACT, ROUNDED):
                 model = DeciLM(lm.config, lm.model.weights, setup.backends[dtype], dtype)
-                difference = np.abs(_logits(model, ids, prompt) - expected).max(axis=(0, 2)) / scale  # (T,)
+                difference = np.abs(_logits(model, ids, prompt) - expected) / scale  # (B, T, V)
                 short = name.rpartition("/")[2]
                 wanted = AGREEMENT.get((dtype, short))
-                for phase, part in (("prefill", difference[:prompt]), ("decode", difference[prompt:])):
+                for phase, part in (("prefill", slice(prompt)), ("decode", slice(prompt, None))):
+                    largest = float(difference[:, part].max())
+                    typical = float(np.sqrt(np.mean(difference[:, part] ** 2)))
                     rows.append(
                         {"model": short, "weights": weights, "dtype": dtype, "phase": phase}
                         | {"recorded": model.decodes_in_one_go and phase == "decode"}
-                        | check(float(part.max()), wanted, at_most=True)
+                        | {"largest": largest, "rms": typical}
+                        | check(largest if dtype == EXACT else typical, wanted, at_most=True)
                     )
-    return {"of": "largest difference of a logit, as a part of their root mean square", "rows": rows}
+    return {"of": "differences of logits, as parts of the root mean square of all", "rows": rows}
 
 
 def _logits(model: DeciLM, ids: Any, prompt: int) -> Any:
@@ -108,7 +114,7 @@ def decode(setup: Setup, results: Result) -> Result:
     for storage, dtype, context in product(
         ("int4", "int8", "bfloat16"), (EXACT, ROUNDED), setup.sizes.contexts
     ):
-        if not setup.in_time():
+        if setup.left() <= 0:
             return {"rows": rows, "cut": "time"}
         point = decode_point(setup, results, OURS, storage, dtype, 1, context)
         rows.append(point | check(point["share_of_copy_bandwidth"], DECODE_SHARE[storage]))
@@ -119,7 +125,7 @@ def batch(setup: Setup, results: Result) -> Result:
     """Many texts, beside the roofline."""
     rows = []
     for dtype, rows_of_batch in product((ROUNDED, EXACT), setup.sizes.batches):
-        if not setup.in_time():
+        if setup.left() <= 0:
             return {"rows": rows, "cut": "time"}
         point = decode_point(
             setup, results, OURS, "bfloat16", dtype, rows_of_batch, setup.sizes.batch_context
@@ -131,21 +137,30 @@ def batch(setup: Setup, results: Result) -> Result:
 def sweep(setup: Setup, results: Result) -> Result:
     """Two networks in one engine, from batch 1 to the largest that fits, beside the roofline's prediction."""
     rows: list[Result] = []
-    for name in (OURS, THEIRS):
-        setup.model(name, "bfloat16", ROUNDED)  # so that what is free is free beside the weights
-        for context in setup.sizes.sweep_contexts:
-            for size in batches(min(_largest_batch(setup, name, context), setup.sizes.largest_batch)):
-                if not setup.in_time():
-                    return {"rows": rows, "cut": "time"}
-                try:
-                    point = decode_point(setup, results, name, "bfloat16", ROUNDED, size, context)
-                except MemoryError as problem:  # the plan was wrong
-                    failed = {"model": name, "batch": size, "context": context, "failed": str(problem)}
-                    rows.append(failed | {"reached": False})
-                    continue
-                distance = abs(point["share_of_roofline"] - 1)
-                rows.append(point | check(distance, PREDICTION, at_most=True))
-    return {"rows": rows}
+    cut = {}
+    for name, share in ((OURS, 1 / 2), (THEIRS, 0)):
+        kept = share * setup.left()  # for the other
+        for context, size in _points(setup, name):
+            if setup.left() <= kept:
+                cut = {"cut": "time"}
+                break
+            try:
+                point = decode_point(setup, results, name, "bfloat16", ROUNDED, size, context)
+            except MemoryError as problem:  # the plan was wrong
+                failed = {"model": name, "batch": size, "context": context, "failed": str(problem)}
+                rows.append(failed | {"reached": False})
+                continue
+            distance = abs(point["share_of_roofline"] - 1)
+            rows.append(point | check(distance, PREDICTION, at_most=True))
+    return {"rows": rows} | cut
+
+
+def _points(setup: Setup, name: str) -> Iterator[tuple[int, int]]:
+    """Yield contexts and batch sizes."""
+    setup.model(name, "bfloat16", ROUNDED)  # so that what is free is free beside the weights
+    for context in setup.sizes.sweep_contexts:
+        largest = min(_largest_batch(setup, name, context), setup.sizes.largest_batch)
+        yield from ((context, size) for size in batches(largest))
 
 
 def _largest_batch(setup: Setup, name: str, context: int) -> int:
@@ -153,6 +168,7 @@ def _largest_batch(setup: Setup, name: str, context: int) -> int:
     from minidecilm.backends.cupy_backend.device import free_bytes
 
     config, device = setup.sizes.configs[name], setup.backends[ROUNDED].device
+    gc.collect()  # the last point's cache
     rows = costs.rows_that_fit(config, free_bytes()[0], context, KV_CACHE)
     while rows > 0:
         with suppress(ValueError):

@@ -102,9 +102,9 @@ class Setup:
         self._weights: dict[tuple[str, str], dict[str, Any]] = {}
         self._block: Any = None
 
-    def in_time(self) -> bool:
-        """Whether another point may begin."""
-        return time.perf_counter() < self._end
+    def left(self) -> float:
+        """Seconds in which another point may begin."""
+        return self._end - time.perf_counter()
 
     # ---- the card
 

@@ -141,6 +141,27 @@ def test_a_part_that_fails_costs_no_other(on_cpu, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_point_that_does_not_fit_is_a_miss(on_cpu, tmp_path, monkeypatch):
+    """The plan promised that it would."""
+    right = parts.decode_point
+
+    def point(setup, results, name, storage, dtype, rows, context):
+        if rows == 2:
+            raise MemoryError("Out of memory allocating 8 bytes")
+        return right(setup, results, name, storage, dtype, rows, context)
+
+    monkeypatch.setattr(parts, "decode_point", point)
+    found = measure(TINY, tmp_path / "gpu.json", ["sweep", "headline"])
+    failed = [row for row in found["parts"]["sweep"]["rows"] if "failed" in row]
+    assert [(row["model"], row["batch"], row["reached"]) for row in failed] == [
+        (OURS, 2, False),
+        (THEIRS, 2, False),
+    ]
+    assert [row["best_batch"] for row in found["parts"]["headline"]["rows"]] == [1]
+    assert "Out of memory allocating 8 bytes" in page(found)
+
+
+@pytest.mark.slow
 def test_out_of_time_is_said(on_cpu, tmp_path):
     found = measure(TINY, tmp_path / "gpu.json", ["batch"], minutes=0)
     assert found["parts"]["batch"] == {"rows": [], "cut": "time"} | {
