@@ -13,6 +13,7 @@ kernel                  computes
 ``gated``               post_attention_layernorm, gate_proj, up_proj, SwiGLU
 ``linear`` (down)       down_proj, added to the residual stream
 ``linear`` (head)       norm, lm_head
+``round_rows``          before each product of more than 8 rows, where dtype is bfloat16: its input
 ======================  ==========================================================================
 """
 
@@ -83,6 +84,7 @@ class Launches:
     k: Any
     v: Any
     gated: Any  # room for (B, F) of any layer
+    rounded: Any  # room for the widest input of a product in bfloat16, or None
     mixed: list[tuple[Any, Room]]  # (B, 1, H, D) of each layer, and what its blocks need
     logits: Any  # (B, V)
 
@@ -104,6 +106,11 @@ class Launches:
         fast = ops.fast(cache.keys[0])
         rooms = {(H, K): attention_room((B, H, 1, D), K, cache.max_length, fast) for H, K in set(kinds)}
 
+        widest = max(
+            config.hidden_size, max(heads) * D, *(layer.intermediate_size for layer in config.layers)
+        )
+        rounds = products.takes_rounded(B, ops.parts)
+
         def room(columns: int) -> Any:
             return cupy.empty(B * columns, np.float32)
 
@@ -114,6 +121,7 @@ class Launches:
             k=room(max(config.num_key_value_heads_per_layer) * D),
             v=room(max(config.num_key_value_heads_per_layer) * D),
             gated=room(max(layer.intermediate_size for layer in config.layers)),
+            rounded=cupy.empty(B * products.padded(widest), np.uint16) if rounds else None,
             mixed=[rooms[kind] for kind in kinds],
             logits=room(config.vocab_size).reshape(B, -1),
         )  # fmt: skip
@@ -121,7 +129,7 @@ class Launches:
     @property
     def arrays(self) -> list[Any]:
         """What must live as long as a recording does, but for weights and cache."""
-        return [self.x, self.q, self.k, self.v, self.gated, self.mixed, self.logits]
+        return [self.x, self.q, self.k, self.v, self.gated, self.rounded, self.mixed, self.logits]
 
     def run(self) -> None:
         """Launch every kernel of a step."""
@@ -137,7 +145,9 @@ class Launches:
             self._mlp(layer)
         head = embedding if config.tie_word_embeddings else w["lm_head.weight"]
         norm = w["model.norm.weight"]
-        products.few(self.x, [head], [self.logits], self.ops.parts, norm, config.rms_norm_eps)
+        products.few(
+            self.x, [head], [self.logits], self.ops.parts, norm, config.rms_norm_eps, rounded=self.rounded
+        )
 
     def _attention(self, layer: int) -> None:
         """Do x += o_proj(attention(q_proj, k_proj, v_proj of input_layernorm(x)))."""
@@ -152,7 +162,7 @@ class Launches:
         v = self.v[: B * K * D].reshape(B, K * D)
         projections = [w[f"{name}self_attn.{p}_proj.weight"] for p in "qkv"]
         norm, eps = w[name + "input_layernorm.weight"], self.config.rms_norm_eps
-        products.few(self.x, projections, [q, k, v], ops.parts, norm, eps)
+        products.few(self.x, projections, [q, k, v], ops.parts, norm, eps, rounded=self.rounded)
         storage = "float32" if keys.dtype == np.float32 else "bfloat16"
         launch(
             "layer", f"append_{storage}", (B, H + 2 * K), 64,
@@ -161,7 +171,9 @@ class Launches:
         heads = q.reshape(B, H, 1, D)
         run_attention(heads, keys, values, self.mask, True, inputs.length, 0, mixed, room, ops.fast(keys))
         out = w[name + "self_attn.o_proj.weight"]
-        products.few(mixed.reshape(B, H * D), [out], [self.x], ops.parts, residual=self.x)
+        products.few(
+            mixed.reshape(B, H * D), [out], [self.x], ops.parts, residual=self.x, rounded=self.rounded
+        )
 
     def _mlp(self, layer: int) -> None:
         """Do x += down_proj(swiglu(gate_proj, up_proj of post_attention_layernorm(x)))."""
@@ -171,5 +183,6 @@ class Launches:
         norm, eps = w[name + "post_attention_layernorm.weight"], self.config.rms_norm_eps
         B, F = len(self.x), len(gate)
         gated = self.gated[: B * F].reshape(B, F)
-        products.gated(self.x, gate, up, gated, parts, norm, eps)
-        products.few(gated, [w[name + "mlp.down_proj.weight"]], [self.x], parts, residual=self.x)
+        products.gated(self.x, gate, up, gated, parts, norm, eps, self.rounded)
+        down = w[name + "mlp.down_proj.weight"]
+        products.few(gated, [down], [self.x], parts, residual=self.x, rounded=self.rounded)

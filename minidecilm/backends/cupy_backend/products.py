@@ -27,6 +27,7 @@ def few(
     norm: Any = None,
     eps: float = 0.0,
     residual: Any = None,
+    rounded: Any = None,
 ) -> None:
     """Multiply up to three matrices by the same few tokens: weights are read once.
 
@@ -41,6 +42,8 @@ def few(
         RMSNorm's weights, if `x` is to be normalised first, with `eps`.
     residual : (N, out) device array, optional
         Is added to the one output, and may be the output itself.
+    rounded : flat uint16 device array, optional
+        Room for `x` in bfloat16; by default it is made where it is needed.
     """
     first = weights[0]
     matrices: list[Any] = []
@@ -50,6 +53,8 @@ def few(
     blocks = -(-sum(-(-len(weight) // _ROWS) for weight in weights) // 2)
     N, columns = x.shape
     tiles = _token_tiles(N)
+    if takes_rounded(N, parts):
+        x, norm = _round(x, norm, eps, rounded), None
     launch(
         "linear", f"linear_{tiles}", (-(-N // (8 * tiles)), blocks), _THREADS,
         *matrices, x, norm, float(eps), residual, N, columns, first.stride,
@@ -57,10 +62,14 @@ def few(
     )  # fmt: skip
 
 
-def gated(x: Any, gate: Matrix, up: Matrix, y: Any, parts: int, norm: Any, eps: float) -> None:
+def gated(
+    x: Any, gate: Matrix, up: Matrix, y: Any, parts: int, norm: Any, eps: float, rounded: Any = None
+) -> None:
     """Compute silu(gate(x)) * up(x) of the normalised x for few tokens: (N, in) -> (N, out)."""
     N, columns = x.shape
     tiles = _token_tiles(N)
+    if takes_rounded(N, parts):
+        x, norm = _round(x, norm, eps, rounded), None
     launch(
         "linear", f"gated_{tiles}", (-(-N // (8 * tiles)), -(-len(gate) // _ROWS)), _THREADS,
         _raw(gate.data), gate.scales, _raw(up.data), up.scales, y, len(gate), x, norm, float(eps),
@@ -68,10 +77,29 @@ def gated(x: Any, gate: Matrix, up: Matrix, y: Any, parts: int, norm: Any, eps: 
     )  # fmt: skip
 
 
+def takes_rounded(tokens: int, parts: int) -> bool:
+    """Whether :func:`few` and :func:`gated` give their kernels activations in bfloat16."""
+    return parts == 1 and _token_tiles(tokens) > 1
+
+
+def padded(columns: int) -> int:
+    """Columns of a bfloat16 row, of which kernels read 16 bytes at a time."""
+    return -(-columns // ALIGNMENT) * ALIGNMENT
+
+
+def _round(x: Any, norm: Any, eps: float, room: Any) -> Any:
+    """Round (N, in), normalised where `norm` is given, to bfloat16 (N, padded in)."""
+    N, columns = x.shape
+    stride = padded(columns)
+    y = (cupy.empty(N * stride, np.uint16) if room is None else room[: N * stride]).reshape(N, stride)
+    launch("layer", "round_rows", (N,), _THREADS, x, norm, y, columns, stride, float(eps))
+    return y
+
+
 def many(x: Any, weight: Matrix, y: Any, parts: int) -> None:
     """Multiply many tokens: cuBLAS takes bfloat16 parts of x one after the other, the smallest first."""
     N, columns = x.shape
-    stride = -(-columns // ALIGNMENT) * ALIGNMENT
+    stride = padded(columns)
     split = cupy.empty((parts, N, stride), np.uint16)
     blocks = -(-N * stride // _THREADS)
     launch("linear", "split", (blocks,), _THREADS, x, split, N, columns, stride, parts=parts)

@@ -36,6 +36,19 @@ extern "C" __global__ void rms_norm(const float* x, const float* weight, float* 
     for (int e = threadIdx.x; e < E; e += blockDim.x) y[e] = weight[e] * (x[e] / rms);
 }
 
+// Round (N, E) to bfloat16 (N, stride), zeros beyond E; normalised first, where weights are given.
+extern "C" __global__ void round_rows(const float* x, const float* weight, bf16* y, int E, int stride, float eps) {
+    x += (long long)blockIdx.x * E, y += (long long)blockIdx.x * stride;
+    float rms = 1.f;
+    if (weight) {
+        float sum = 0.f;
+        for (int e = threadIdx.x; e < E; e += blockDim.x) sum += x[e] * x[e];
+        rms = sqrtf(block_sum(sum) / E + eps);
+    }
+    for (int e = threadIdx.x; e < stride; e += blockDim.x)
+        narrow(e < E ? (weight ? weight[e] : 1.f) * (x[e] / rms) : 0.f, y[e]);
+}
+
 extern "C" __global__ void swiglu(const float* gate, const float* up, float* y, long long count) {
     const long long at = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (at < count) y[at] = silu_times(gate[at], up[at]);

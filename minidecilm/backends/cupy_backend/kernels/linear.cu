@@ -113,9 +113,10 @@ static __device__ __forceinline__ void read_columns(const float* x, int column, 
     }
 }
 
+// pairs_of() puts neighbouring columns together, but of int4 those that lie 16 bits apart. Activations follow it.
+
 // Take the next bfloat16 part of 8 columns, and leave the rest of them.
 static __device__ __forceinline__ void next_part(float (&values)[8], unsigned (&b)[2][2]) {
-    // pairs_of() puts neighbours together, but of int4 those columns that lie 16 bits apart
     constexpr int FIRST[4] = {0, STORAGE == INT4 ? 4 : 2, STORAGE == INT4 ? 1 : 4, STORAGE == INT4 ? 5 : 6};
     constexpr int AWAY = STORAGE == INT4 ? 2 : 1;
 #pragma unroll
@@ -128,11 +129,31 @@ static __device__ __forceinline__ void next_part(float (&values)[8], unsigned (&
     }
 }
 
+// The same of 8 columns that are rounded already.
+static __device__ __forceinline__ void only_part(uint4 x, unsigned (&b)[2][2]) {
+    if (STORAGE == INT4) {
+        b[0][0] = __byte_perm(x.x, x.y, 0x5410), b[0][1] = __byte_perm(x.z, x.w, 0x5410);
+        b[1][0] = __byte_perm(x.x, x.y, 0x7632), b[1][1] = __byte_perm(x.z, x.w, 0x7632);
+    } else {
+        b[0][0] = x.x, b[0][1] = x.y, b[1][0] = x.z, b[1][1] = x.w;
+    }
+}
+
+// c += both halves of the unit, for both tiles.
+static __device__ __forceinline__ void multiply_unit(float (&upper)[4], float (&lower)[4], const unsigned (&a)[2][2][4],
+                                                     const unsigned (&b)[2][2]) {
+    mma_bf16(upper, a[0][0], b[0]);
+    mma_bf16(lower, a[1][0], b[0]);
+    mma_bf16(upper, a[0][1], b[1]);
+    mma_bf16(lower, a[1][1], b[1]);
+}
+
 // Multiply the block's two tiles; leave the sums in shared memory: (2, 16, 8 * TILES) float32, scaled by
 // 1 / rms(x) where norm weights are given: RMSNorm costs no pass of its own, since
-// W @ (norm * x / rms) = (W @ (norm * x)) / rms.
-template <int TILES>
-static __device__ float* multiply_few(const Tile (&tile)[2], const float* x, const float* norm, float eps, int N,
+// W @ (norm * x / rms) = (W @ (norm * x)) / rms. Of many tokens x is given as bfloat16, where it is rounded anyway:
+// every block reads all of it, from the cache, whose bandwidth would else be the limit.
+template <int TILES, typename X>
+static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const float* norm, float eps, int N,
                                       int in, int stride) {
     constexpr int TOKENS = 8 * TILES;
     constexpr int UNITS = STORAGE == BFLOAT16 ? 2 : GROUP / UNIT;  // read together
@@ -167,21 +188,25 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const float* x, con
             if (norm) read_columns(norm, column, in, scale);
 #pragma unroll
             for (int n = 0; n < TILES; n++) {
-                float values[8] = {};
+                float(&upper)[4] = STORAGE == BFLOAT16 ? sum[0][n] : part[0][n];
+                float(&lower)[4] = STORAGE == BFLOAT16 ? sum[1][n] : part[1][n];
                 const int token = first + 8 * n + g;
-                if (token < N && column < in) read_columns(x + (long long)token * in, column, in, values);
-                if (norm) {
-                    for (int i = 0; i < 8; i++) square[n] += values[i] * values[i], values[i] *= scale[i];
-                }
+                const bool inside = token < N && column < in;
+                unsigned b[2][2];
+                if constexpr (sizeof(X) == sizeof(bf16)) {
+                    const bf16* from = x + (long long)token * ((in + 7) / 8 * 8) + column;
+                    only_part(inside ? *(const uint4*)from : make_uint4(0, 0, 0, 0), b);
+                    multiply_unit(upper, lower, a, b);
+                } else {
+                    float values[8] = {};
+                    if (inside) read_columns(x + (long long)token * in, column, in, values);
+                    if (norm) {
+                        for (int i = 0; i < 8; i++) square[n] += values[i] * values[i], values[i] *= scale[i];
+                    }
 #pragma unroll
-                for (int p = 0; p < PARTS; p++) {
-                    unsigned b[2][2];
-                    next_part(values, b);
-#pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        float(&to)[4] = STORAGE == BFLOAT16 ? sum[i][n] : part[i][n];
-                        mma_bf16(to, a[i][0], b[0]);
-                        mma_bf16(to, a[i][1], b[1]);
+                    for (int p = 0; p < PARTS; p++) {
+                        next_part(values, b);
+                        multiply_unit(upper, lower, a, b);
                     }
                 }
             }
@@ -243,8 +268,8 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const float* x, con
 }
 
 // Up to three matrices side by side (queries, keys, values); y += residual where one is given.
-template <int TILES>
-static __device__ void linear_few(const Matrix (&matrices)[3], const float* x, const float* norm, float eps,
+template <int TILES, typename X>
+static __device__ void linear_few(const Matrix (&matrices)[3], const X* x, const float* norm, float eps,
                                   const float* residual, int N, int in, int stride) {
     Tile tile[2];
     for (int i = 0; i < 2; i++) {
@@ -264,8 +289,8 @@ static __device__ void linear_few(const Matrix (&matrices)[3], const float* x, c
 }
 
 // y = silu(gate(x)) * up(x): a block takes the same 16 rows of both matrices.
-template <int TILES>
-static __device__ void gated_few(const Matrix& gate, const Matrix& up, const float* x, const float* norm, float eps,
+template <int TILES, typename X>
+static __device__ void gated_few(const Matrix& gate, const Matrix& up, const X* x, const float* norm, float eps,
                                  int N, int in, int stride) {
     const Tile tile[2] = {tile_of(gate, blockIdx.y, in), tile_of(up, blockIdx.y, in)};
     const float* sums = multiply_few<TILES>(tile, x, norm, eps, N, in, stride);
@@ -278,23 +303,29 @@ static __device__ void gated_few(const Matrix& gate, const Matrix& up, const flo
     }
 }
 
-#define FEW(TILES)                                                                                                 \
+#if PARTS == 1
+typedef bf16 many_x;  // of more than 8 tokens: (N, in rounded up to 8)
+#else
+typedef float many_x;
+#endif
+
+#define FEW(TILES, X)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(FEW_WARPS* WARP) linear_##TILES(                                  \
         const byte* w0, const bf16* s0, float* y0, int out0, const byte* w1, const bf16* s1, float* y1, int out1,  \
-        const byte* w2, const bf16* s2, float* y2, int out2, const float* x, const float* norm, float eps,         \
+        const byte* w2, const bf16* s2, float* y2, int out2, const X* x, const float* norm, float eps,             \
         const float* residual, int N, int in, int stride) {                                                        \
         const Matrix matrices[3] = {{w0, s0, y0, out0}, {w1, s1, y1, out1}, {w2, s2, y2, out2}};                   \
         linear_few<TILES>(matrices, x, norm, eps, residual, N, in, stride);                                        \
     }                                                                                                              \
     extern "C" __global__ void __launch_bounds__(FEW_WARPS* WARP) gated_##TILES(                                   \
         const byte* gate, const bf16* gate_scales, const byte* up, const bf16* up_scales, float* y, int out,       \
-        const float* x, const float* norm, float eps, int N, int in, int stride) {                                 \
+        const X* x, const float* norm, float eps, int N, int in, int stride) {                                     \
         gated_few<TILES>({gate, gate_scales, y, out}, {up, up_scales, y, out}, x, norm, eps, N, in, stride);       \
     }
 
-FEW(1)
-FEW(4)
-FEW(8)
+FEW(1, float)
+FEW(4, many_x)
+FEW(8, many_x)
 
 // ---------------------------------------------------------------- for cuBLAS
 
