@@ -69,7 +69,8 @@ def find_model(name: str) -> Model:
         return Model(name, config, costs.weight_bytes(config), [config.torch_dtype])
     if name != "demo" and not Path(name).exists():
         raise ValueError(
-            f"no preset, config.json or folder {name!r}; the presets are {', '.join(PRESET_NAMES)}"
+            f"no preset, config.json or folder {name!r}; the presets are {', '.join(PRESET_NAMES)}; "
+            "the model that comes with the package is demo"
         )
     checkpoint = open_checkpoint(DEMO_FOLDER if name == "demo" else name)
     group = checkpoint.scheme.group if checkpoint.scheme else None

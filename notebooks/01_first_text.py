@@ -107,7 +107,8 @@ assert lm.tokenizer.decode(ids) == prompt + lm.generate(prompt, max_new_tokens=2
 #
 # 1. What share of the steps drew the token that was the likeliest? (A number between 0 and 1, from `steps`.)
 # 2. Write a function of logits (V,) that returns the probabilities (V,).
-# 3. How probable does the model find the token `" time"` after `"Once upon a"`?
+# 3. How probable does the model find "girl" after "Once upon a time, there was a little"? (`encode` puts a
+#    space before a text by itself, and a begin token before that: "girl" is the last of the ids it gives.)
 
 # %% tags=["exercise"]
 answer_1 = ...
@@ -124,8 +125,8 @@ def softmax(z):
 likeliest = [step.tokens[0] == step.alternatives[0][0][0] for step in steps]
 answer_1 = np.mean(likeliest) if answer_1 is ... else answer_1
 answer_2 = softmax if answer_2 is ... else answer_2
-*before, time = lm.tokenizer.encode("Once upon a time")
-answer_3 = softmax(lm.model([before])[0, -1])[time] if answer_3 is ... else answer_3
+*before, girl = lm.tokenizer.encode("Once upon a time, there was a little girl")
+answer_3 = softmax(lm.model([before])[0, -1])[girl] if answer_3 is ... else answer_3
 
 # %% tags=["check"]
 from minidecilm.sampling import log_softmax
@@ -134,9 +135,9 @@ from minidecilm.sampling import log_softmax
 text = lm.tokenizer.encode(prompt) + [step.tokens[0] for step in steps]
 guesses = lm.model([text[:-1]])[0, -len(steps) :].argmax(axis=-1)
 assert np.isclose(answer_1, np.mean(guesses == text[-len(steps) :])), "1: not the share of likeliest tokens"
-z = lm.model([lm.tokenizer.encode("Once upon a")])[0, -1]
+z = lm.model([lm.tokenizer.encode("Once upon a time, there was a little")])[0, -1]
 assert np.allclose(answer_2(z), np.exp(log_softmax(z))), "2: not the softmax of the logits"
-assert np.isclose(answer_3, np.exp(log_softmax(z))[lm.tokenizer.encode(prompt)[-1]]), (
-    "3: not the probability of time"
+assert np.isclose(answer_3, np.exp(log_softmax(z))[lm.tokenizer.encode("girl")[-1]]), (
+    "3: not the probability of girl"
 )
 print(f"All right: {answer_1:.0%} of the steps drew the likeliest token.")

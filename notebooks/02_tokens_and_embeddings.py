@@ -51,7 +51,7 @@ for row, text in enumerate(texts):
             bbox={"boxstyle": "round", "fc": "#D6EAF8", "ec": BLUE},
         )
         ax.text(x, row + 0.42, str(token), size=7)
-        x += len(piece) + 1.6
+        x += max(len(piece), 2) + 1.8
     assert tokenizer.decode(tokenizer.encode(text)) == text
 ax.set(xlim=(-1, 92), ylim=(2.7, -0.5), title="Three texts as pieces, with their ids below")
 ax.axis("off")

@@ -147,7 +147,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Write the explorer as one file."""
     parser = argparse.ArgumentParser(description="Write the explorer as one HTML file.")
     parser.add_argument("out", type=Path, metavar="FILE.html")
-    parser.parse_args(arguments).out.write_text(page(), encoding="utf-8")
+    out = parser.parse_args(arguments).out
+    try:
+        out.write_text(page(), encoding="utf-8")
+    except OSError as problem:
+        parser.error(f"{out}: {problem.strerror}")
 
 
 if __name__ == "__main__":

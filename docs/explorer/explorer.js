@@ -148,7 +148,7 @@
       ["largest_context", `Largest context of ${rows}`, whole],
       ["decode_tokens_per_second", "Decode of all rows, tokens/s at most", ifFitted],
       ["limit", "Its limit, share of the time", (value, found) => share(found)],
-      ["tokens_per_second_at_largest_batch", "The same of the largest batch", (value) => (value ? rate(value) : "none")],
+      ["tokens_per_second_at_largest_batch", "Decode of the largest batch, tokens/s at most", (value) => (value ? rate(value) : "none")],
     ];
   }
 

@@ -151,4 +151,6 @@ if __name__ == "__main__":
     for path in PAGES:
         with readers_folder():
             text = refreshed(path)
-        path.write_text(text, encoding="utf-8")
+        if text != path.read_text(encoding="utf-8"):
+            path.write_text(text, encoding="utf-8")
+            print(path)

@@ -4,7 +4,11 @@ WRONG = {
     "01_first_text": {
         "answer_1": ["1.0", "np.mean([np.exp(step.log_probabilities[0]) for step in steps])"],
         "answer_2": ["lambda z: np.exp(z) / len(z)", "lambda z: z / z.sum()"],
-        "answer_3": ["1 / lm.config.vocab_size", "np.exp(log_softmax(z))[lm.tokenizer.encode('time')[0]]"],
+        "answer_3": [
+            "1 / lm.config.vocab_size",
+            "np.exp(log_softmax(z))[lm.tokenizer.encode('girl')[0]]",
+            "1.0",
+        ],
     },
     "02_tokens_and_embeddings": {
         "answer_1": ["5", "10", "len('σκυλί'.encode())"],
