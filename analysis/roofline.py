@@ -8,7 +8,7 @@ from minidecilm import costs, plots
 
 def main(out: Path = FIGURES) -> None:
     configs = models("decilm-6b", "llama-2-7b")
-    a10, cpu = costs.device("a10"), costs.device("cpu-emerald-rapids")
+    a10, cpu = costs.device("a10"), costs.device("cpu-epyc")
 
     def on_a10(figure, ax):
         plots.roofline(ax, configs, a10)

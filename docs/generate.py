@@ -81,7 +81,8 @@ def architecture() -> str:
     return (
         f"```{{drawn}} architecture\n"
         f":alt: {title} from embedding to head. KV heads of layers 0 to {last}: {comma_list(heads)}.\n\n"
-        f"{title}: query heads that are joined share one KV head, so they share its keys and values.\n```\n"
+        f"{title}: query heads that are joined share one KV head, so they share its keys and values. "
+        "Bytes are of a bfloat16 cache.\n```\n"
     )
 
 

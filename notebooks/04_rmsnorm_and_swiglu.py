@@ -87,8 +87,8 @@ figure
 # %% [markdown]
 # ## SwiGLU
 #
-# The feed-forward part widens each token's vector from $E$ to $F$ dimensions twice, multiplies the two
-# results, and comes back:
+# The feed-forward part (Shazeer [2020](https://arxiv.org/abs/2002.05202)) widens each token's vector from
+# $E$ to $F$ dimensions twice, multiplies the two results, and comes back:
 #
 # $$ \text{gate} = W_g h, \quad \text{up} = W_u h, \qquad
 # \text{out} = W_d \,\big(\text{silu}(\text{gate}) \odot \text{up}\big), \qquad

@@ -64,11 +64,13 @@ figure
 # %% [markdown]
 # ## Beyond the context of training
 #
-# DeciLM-6b was trained on texts of up to $M = 4096$ tokens. The fast pairs went round many times and have
-# shown every angle. The slow ones have turned through part of a circle only, and a longer text would turn
-# them to angles the network has never seen; they are outlined in white in the upper row below. *Dynamic
-# NTK* (by the users bloc97 and emozilla, 2023) lets the base grow with the length $L$ of the text, just
-# enough for the slowest pair to stay within what it knows, while the fast pairs hardly change:
+# DeciLM-6b has a context of $M = 4096$ tokens, which we take for the length of its training. The fast pairs
+# went round many times in it and have shown every angle. The slow ones have turned through part of a circle
+# only, and a longer text would turn them to angles the network has never seen; they are outlined in white in
+# the upper row below. *Dynamic NTK* (by the users bloc97 and emozilla, 2023; added to
+# [transformers](https://github.com/huggingface/transformers/pull/24653) then) lets the base grow with the
+# length $L$ of the text, enough for the slow pairs to stay within what they know, while the fast pairs hardly
+# change:
 #
 # $$ \text{base}(L) = 10\,000 \left( \frac{s L}{M} - (s - 1) \right)^{\frac{D}{D-2}}
 # \quad \text{for } L > M, \qquad s = 2. $$
@@ -123,7 +125,8 @@ figure
 # The keys differ, so the attention differs, so the logits differ. How much is measured below on held-out
 # stories told in a row: how far apart (in Kullback-Leibler divergence) the predictions are after feeding in
 # one call and token by token. Up to 256 tokens all policies agree. Beyond, `reference` gives two answers to
-# one question, `fixed` and `exact` do not. Beside it is the place where the two answers are farthest apart.
+# one question, `fixed` and `exact` do not: what is below $10^{-6}$ is rounding, and drawn there. Beside it is
+# the place where the two answers are farthest apart.
 #
 # This is about consistency. None of the policies makes the model as good beyond its context as within it;
 # what they do to perplexity is drawn by `analysis/policies.py`.

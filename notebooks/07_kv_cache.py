@@ -114,7 +114,8 @@ figure
 #
 # A program that expects one number of KV heads per model is easily wrong here: DeciLM's `config.json` has
 # the list `num_key_value_heads_per_layer` and no `num_key_value_heads`. Two popular calculators of memory
-# then take the number of query heads; `benchmarks/calculators.py` ran them on that file.
+# then take the number of query heads; `benchmarks/calculators.py` ran them on that file, with `model_type`
+# set to "llama" because one of them reads no other.
 
 # %%
 padded = {"DeciLM-6b padded to 4 heads": costs.padded_to_uniform(config)}

@@ -72,9 +72,12 @@ figure
 # A sum over thousands of unlikely tokens is still some probability, and one of them drawn can spoil a text.
 # Filters give them the logit $-\infty$:
 #
-# - **top-k** keeps the $k$ likeliest, however the probability is spread;
-# - **top-p** keeps the likeliest until together they hold the probability $p$;
-# - **min-p** keeps those at least $p$ times as likely as the likeliest.
+# - **top-k** (Fan et al. [2018](https://arxiv.org/abs/1805.04833)) keeps the $k$ likeliest, however the
+#   probability is spread;
+# - **top-p** (Holtzman et al. [2020](https://arxiv.org/abs/1904.09751)) keeps the likeliest until together
+#   they hold the probability $p$;
+# - **min-p** (Nguyen et al. [2024](https://arxiv.org/abs/2407.01082)) keeps those at least $p$ times as
+#   likely as the likeliest.
 #
 # Only the first counts tokens; the other two keep few where the model is sure and many where it is not.
 
@@ -144,9 +147,10 @@ figure
 # ## Repetition penalty
 #
 # Tokens that already occurred get their logit divided by the penalty if it is positive, multiplied if it is
-# negative. It breaks loops, but it is blunt: a story needs its hero's name, "the" and the full stop again
-# and again. Sixteen stories at each penalty: how many of the new tokens had occurred before, and how
-# probable the model itself finds what is written.
+# negative (Keskar et al. [2019](https://arxiv.org/abs/1909.05858), and Hugging Face for the negative ones).
+# It breaks loops, but it is blunt: a story needs its hero's name, "the" and the full stop again and again.
+# Sixteen stories at each penalty: how many of the new tokens had occurred before, and how probable the
+# model itself finds what is written.
 
 # %%
 penalties, stories = (1.0, 1.1, 1.2, 1.4, 1.7), range(16)
@@ -181,7 +185,7 @@ figure
 
 # %% [markdown]
 # The demo model seldom loops, so there is little to gain: even at 1.7 a large part of the tokens had
-# occurred before, since a text needs them, and by then the model no longer believes what is written.
+# occurred before, since a text needs them, and by then the model finds what it writes less likely.
 #
 # All of these are arguments of `generate`, applied in the order penalty, temperature, top-k, top-p, min-p.
 #

@@ -24,8 +24,7 @@ compared = info.comparison(info.find_model("decilm-6b"), info.find_model("llama-
 print(info.comparison_table(compared, *models))
 
 # %% [markdown]
-# The weights differ little, the work per token hardly at all; the cache differs by 20. What is that good
-# for?
+# The weights and the work per token differ little, the cache differs by 20. What is that good for?
 #
 # ## 1. Room for rows
 #

@@ -4,9 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from minidecilm import preset
 from minidecilm.cli import main
+from minidecilm.costs import kv_cache_bytes
+from tests import checks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,3 +58,21 @@ def test_the_stated_length_of_the_reference_path_is_true():
     lines = sum(len((ROOT / "minidecilm" / f"{name}.py").read_text().splitlines()) for name in names)
     [stated] = re.findall(r"about ([\d,]+) lines", README)
     assert abs(lines - int(stated.replace(",", ""))) <= 50
+
+
+def test_the_stated_numbers_are_what_the_package_computes():
+    deci, llama = preset("decilm-6b"), preset("llama-2-7b")
+    assert f"{deci.num_parameters / 1e9:.1f}-billion-parameter" in README
+    assert f"{len(deci.layers)}\nLlama-like layers" in README
+    assert f"In bfloat16 its\ncache takes {kv_cache_bytes(deci):,} bytes per token" in README
+    assert f"Llama 2 7B's {kv_cache_bytes(llama):,}." in README
+    assert round(kv_cache_bytes(llama) / kv_cache_bytes(deci)) == 20  # a twentieth
+
+
+def test_the_stated_digits_of_agreement_are_there():
+    golden, model = checks.golden_data(), checks.golden_model("float64")
+    [stated] = re.findall(r"agree with Deci's own code to (\d+) digits", README)
+    for ids, logits in (("short", "short"), ("long", "long.one_call")):
+        expected = golden[f"{logits}.logits.f64"]
+        error = np.abs(model(golden[f"{ids}.input_ids"]) - expected).max() / np.abs(expected).max()
+        assert -np.log10(error) >= int(stated)

@@ -109,7 +109,7 @@ def kv_cache_by_context(
     batch_size: int = 1,
     dtype: str = "bfloat16",
 ) -> "Axes":
-    """Draw the memory of the KV cache against context; a dot marks the length a model was trained with.
+    """Draw the memory of the KV cache against context; a dot marks a model's max_position_embeddings.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def kv_cache_by_context(
         nbytes = [costs.kv_cache_bytes(config, batch_size, context, dtype) for context in contexts]
         trained = [context == config.max_position_embeddings for context in contexts]
         ax.plot(contexts, nbytes, color=color_of(name, index), label=name, marker="o", markevery=trained)
-    ax.annotate("● length trained with", (0.03, 0.94), xycoords="axes fraction", fontsize=10)
+    ax.annotate("● max_position_embeddings", (0.03, 0.94), xycoords="axes fraction", fontsize=10)
     ax.set_title("KV cache against context")
     ax.set_xlabel("context (tokens)")
     _memory_axes(ax, contexts, batch_size, dtype)
