@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1. A first text in one minute
 #
-# DeciLM-6b is a language model of 5.7 billion parameters. Its published weights fill 11.4 GB, so this
+# DeciLM-6b is a language model of billions of parameters. Its published weights fill gigabytes, so this
 # notebook uses a little sister: the **demo model** that comes with `minidecilm`. It has the same
-# architecture, is trained on stories for children, and fits in 3.3 MB. Nothing is downloaded.
+# architecture, is trained on stories for children, and fits in a few megabytes. Nothing is downloaded.
 #
 # A language model does one thing. It reads a text and says, for every *token* (a word, or a piece of one)
 # of its vocabulary, how probable it is that this token comes next. These notebooks are about how it gets
@@ -15,11 +15,14 @@ import matplotlib
 import numpy as np
 
 import minidecilm
-from minidecilm import plots
+from minidecilm import costs, plots
 from minidecilm.plots.style import BLUE, GREY
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
+for name, config in (("DeciLM-6b", minidecilm.preset("decilm-6b")), ("demo", lm.config)):
+    size = costs.weight_bytes(config) / 1e6
+    print(f"{name:10}{config.num_parameters / 1e9:.4f} billion parameters, {size:,.1f} MB")
 lm
 
 # %% [markdown]

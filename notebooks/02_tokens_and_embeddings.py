@@ -169,6 +169,7 @@ figure, axes = plots.new_figure(1, 2, size=(9.6, 3.0))
 for ax, (name, config) in zip(axes, presets.items(), strict=True):
     plots.parameters(ax, {name: config})
     ax.set_title(f"Parameters of {name} by part")
+    print(f"{name}: V = {config.vocab_size:,}, E = {config.hidden_size:,}")
 figure
 
 # %% [markdown]

@@ -84,13 +84,15 @@ for kv_cache in ("float32", "bfloat16"):
 # %% [markdown]
 # ## Layer by layer: DeciLM-6b beside Llama 2 7B
 #
-# Both have 32 layers with 32 query heads of 128 numbers. In Llama 2 7B every query head has its own KV head
-# (multi-head attention). DeciLM-6b has 4, 2 or 1 of them per layer. A head takes the same bytes everywhere,
-# so the axis on the right is the one on the left, in other units.
+# Both have equally many layers, query heads and numbers in a head. In Llama 2 7B every query head has its
+# own KV head (multi-head attention). DeciLM-6b has 4, 2 or 1 of them per layer. A head takes the same
+# bytes everywhere, so the axis on the right is the one on the left, in other units.
 
 # %%
 models = {"Llama 2 7B": preset("llama-2-7b"), "DeciLM-6b": config}
 head_bytes = costs.kv_cache_bytes(config) // sum(config.num_key_value_heads_per_layer)
+for name, c in models.items():
+    print(f"{name:10} {len(c.layers)} layers, {c.num_attention_heads} query heads of {c.head_dim} numbers")
 
 figure, axes = plots.new_figure(1, 2, size=(8.6, 3.2), sharey=True)
 for ax, (name, model_config) in zip(axes, models.items(), strict=True):

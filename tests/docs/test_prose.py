@@ -14,6 +14,9 @@ YEAR = re.compile(r"20[0-3]\d")
 NAME = re.compile(r"\b(?:issue|pull request|transformers) [\d.]+(?: to [\d.]+)?")
 NOT_PROSE = re.compile(r"\${1,2}[^$]+\${1,2}|`[^`]*`|\]\([^)]*\)|<http[^>]*>")  # formulas, code, addresses
 
+OTHERS = [*sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md")), DOCS / "tutorial" / "index.md"]
+OTHERS = [path for path in OTHERS if path not in PAGES and path.name != "README.md"]
+
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 
 
@@ -83,6 +86,12 @@ def prose_numbers(path):
 def test_numbers_in_the_prose_are_computed_on_the_page(path):
     missing = set(prose_numbers(path)) - shown_numbers(path)
     assert not missing, f"nothing on the page shows {sorted(missing)}"
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(DOCS)))
+def test_pages_whose_code_is_not_run_hold_no_number_in_their_prose(path):
+    assert len(OTHERS) > 8
+    assert set(prose_numbers(path)) == set(), "include it from what docs/generate.py makes"
 
 
 def test_made_up_numbers_are_noticed(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from notebooks import build
+from tests.docs.test_prose import prose_numbers
 from tests.notebooks.wrong_answers import WRONG
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +113,21 @@ def test_made_with_what_constraints_pin(source):
         if line.marker is None or line.marker.evaluate(environment)
     }
     assert {name: pinned[name] for name in build.MAKERS} == {name: made_with[name] for name in build.MAKERS}
+
+
+@notebooks
+def test_numbers_in_the_text_are_in_the_code_or_its_output(source, tmp_path):
+    cells = nbformat.reads(committed(source), as_version=4).cells
+    page = tmp_path / "text.md"
+    page.write_text(
+        "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"), encoding="utf-8"
+    )
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    printed = [output.get("text", "") for cell in code for output in cell.outputs]
+    shown = "\n".join([*(cell.source for cell in code), *printed])
+    known = {re.sub("[,_]", "", number) for number in re.findall(r"\d[\d,_]*(?:\.\d+)?", shown)}
+    missing = set(prose_numbers(page)) - known
+    assert not missing, f"no cell computes or prints {sorted(missing)}"
 
 
 def test_readme_lists_every_notebook():
