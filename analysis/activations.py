@@ -4,7 +4,7 @@ from pathlib import Path
 
 import minidecilm
 from analysis.attention import STORY
-from analysis.common import FIGURES, save
+from analysis.common import FIGURES, run, save
 from minidecilm import Recorder, plots
 from minidecilm.observe import root_mean_square
 
@@ -32,4 +32,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

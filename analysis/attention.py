@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import minidecilm
-from analysis.common import FIGURES, save
+from analysis.common import FIGURES, run, save
 from minidecilm import Recorder, plots
 from minidecilm.observe import attention_entropy, first_token_share
 
@@ -42,4 +42,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

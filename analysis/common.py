@@ -1,5 +1,6 @@
-"""What the scripts share: models by title, and saving a figure in its variants."""
+"""What the scripts share: models by title, saving a figure in its variants, and their command line."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,16 @@ def save(name: str, draw: Callable[[Any, Any], object], out: Path = FIGURES, **l
             draw(figure, axes)
             plots.save_figure(figure, out / f"{name}-{variant}.svg")
     plots.save_numbers(figure, out / f"{name}.csv")
+
+
+def run(main: Callable[[Path], None], description: str | None) -> None:
+    """Call a script's `main` with the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=FIGURES,
+        metavar="FOLDER",
+        help="where figures go (default: analysis/figures)",
+    )
+    main(parser.parse_args().out)

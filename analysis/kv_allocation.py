@@ -7,7 +7,7 @@ project's miniature, not Deci's search.
 import json
 from pathlib import Path
 
-from analysis.common import FIGURES, RESULTS, save
+from analysis.common import FIGURES, RESULTS, run, save
 from minidecilm import plots
 
 
@@ -35,4 +35,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

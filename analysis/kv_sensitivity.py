@@ -6,7 +6,7 @@ Draws ``analysis/results/smollm2.json``, which ``analysis/smollm2.py`` measures.
 import json
 from pathlib import Path
 
-from analysis.common import FIGURES, RESULTS, save
+from analysis.common import FIGURES, RESULTS, run, save
 from minidecilm import plots, preset
 
 
@@ -25,4 +25,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

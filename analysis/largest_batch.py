@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.common import FIGURES, compared, save
+from analysis.common import FIGURES, compared, run, save
 from minidecilm import plots
 
 
@@ -17,4 +17,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

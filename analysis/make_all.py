@@ -3,8 +3,6 @@
 python -m analysis.make_all
 """
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import (
@@ -22,7 +20,7 @@ from analysis import (
     rotary,
     throughput,
 )
-from analysis.common import FIGURES
+from analysis.common import FIGURES, run
 from minidecilm.progress import progress_bar
 
 SCRIPTS = (
@@ -42,12 +40,7 @@ SCRIPTS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Draw every figure of the analysis.")
-    parser.add_argument(
-        "--out", type=Path, default=FIGURES, metavar="FOLDER", help="(default: analysis/figures)"
-    )
-    out = parser.parse_args(arguments).out
+def main(out: Path = FIGURES) -> None:
     with progress_bar(len(SCRIPTS), "drawing", "script") as bar:
         for script in SCRIPTS:
             bar.set_postfix_str(script.__name__)
@@ -56,4 +49,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import minidecilm
-from analysis.common import FIGURES, save
+from analysis.common import FIGURES, run, save
 from minidecilm import feeding, plots
 from minidecilm.model import DeciLM
 from minidecilm.rope import POLICIES
@@ -84,4 +84,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analysis.common import FIGURES, models, save
+from analysis.common import FIGURES, models, run, save
 from minidecilm import costs, plots
 
 
@@ -24,4 +24,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.common import FIGURES, models, save
+from analysis.common import FIGURES, models, run, save
 from minidecilm import plots, preset
 
 LENGTHS = (4096, 8192, 16384)
@@ -36,4 +36,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

@@ -10,7 +10,7 @@ The measurements: https://huggingface.co/Deci/DeciLM-6b
 
 from pathlib import Path
 
-from analysis.common import FIGURES, models, save
+from analysis.common import FIGURES, models, run, save
 from minidecilm import costs, plots
 
 CONTEXT = 1024  # the model card does not say how many tokens were cached
@@ -48,4 +48,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, __doc__)

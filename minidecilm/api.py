@@ -15,6 +15,7 @@ from minidecilm.errors import CheckpointError
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
 from minidecilm.packed import Weight
+from minidecilm.presets import PRESET_NAMES
 from minidecilm.progress import progress_bar
 from minidecilm.quantize import quantize_weights
 from minidecilm.scheme import BITS, Scheme
@@ -354,6 +355,8 @@ def find_folder(model: str | Path) -> Path:
     if not str(model):
         raise ValueError("model: the name is empty")
     folder = Path(os.path.expanduser(model))
+    if str(model).lower() in PRESET_NAMES and not folder.exists():
+        raise CheckpointError(f"{model} is a preset without weights: give a checkpoint folder, or demo")
     parts = str(model).split("/")
     if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
         return folder
@@ -361,7 +364,7 @@ def find_folder(model: str | Path) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise OSError(
-            f"no folder {model}; to fetch it from the Hugging Face hub: pip install 'minidecilm[hub]'"
+            f"no folder {model}; to fetch it from the Hugging Face hub: pip install '.[hub]' in a clone"
         ) from None
     try:
         return Path(

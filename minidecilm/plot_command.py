@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         if options.csv is not None:
             plots.save_numbers(figure, options.csv)
         plots.save_figure(figure, options.out)
+    print(f"wrote {options.out}" + (f" and {options.csv}" if options.csv is not None else ""))
     return 0
 
 

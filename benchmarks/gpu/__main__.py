@@ -1,6 +1,6 @@
 """Measure minidecilm on this machine's GPU, in one call of a few minutes; write one json.
 
-On a machine with a GPU and CuPy (``pip install 'minidecilm[cuda13]'``), from a clone:
+On a machine with a GPU and CuPy (``pip install '.[cuda13]'``), from a clone:
 
     python -m pytest -m gpu
     python -m benchmarks.gpu

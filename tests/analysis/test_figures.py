@@ -42,7 +42,7 @@ def numbers(file):
 
 @pytest.mark.slow
 def test_every_figure_is_written(tmp_path):
-    make_all.main(["--out", str(tmp_path / "new")])
+    make_all.main(tmp_path / "new")
     files = {file.name: file for file in (tmp_path / "new").iterdir()}
     assert set(files) == {f"{name}{end}" for name in NAMES for end in ("-light.svg", "-dark.svg", ".csv")}
     for name, file in files.items():

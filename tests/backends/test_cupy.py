@@ -328,7 +328,7 @@ def run_without(code):
 def test_without_cupy_one_line_says_what_to_install():
     found = run_without("import sys; sys.modules['cupy'] = None")
     assert re.fullmatch(
-        r"backend 'cupy': CuPy cannot be imported \(.*\): pip install 'minidecilm\[cuda13\]'.*\n", found
+        r"backend 'cupy': CuPy cannot be imported \(.*\): pip install '\.\[cuda13\]' in a clone.*\n", found
     )
 
 

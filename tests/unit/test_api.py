@@ -8,6 +8,7 @@ from huggingface_hub import constants
 
 import minidecilm
 from minidecilm.api import DEMO_FOLDER, _RowText
+from minidecilm.errors import CheckpointError
 from tests import checks
 
 GREEDY = {"max_new_tokens": 40, "temperature": 0}
@@ -198,3 +199,10 @@ def test_demo_is_what_it_says(lm):
     assert sum(file.stat().st_size for file in DEMO_FOLDER.rglob("*")) < 12e6
     assert {array.dtype.name for array in lm.model.weights.values()} == {"bfloat16"}
     assert len(lm.checkpoint.files) > 1
+
+
+def test_a_preset_has_no_weights():
+    with pytest.raises(
+        CheckpointError, match="DeciLM-6B is a preset without weights: give a checkpoint folder"
+    ):
+        minidecilm.load("DeciLM-6B")

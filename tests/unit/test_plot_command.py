@@ -15,7 +15,11 @@ NAMES = [*OF_CONFIGS, *OF_A_RUN]
 @pytest.mark.parametrize("name", NAMES)
 def test_every_plot_of_the_demo_model(capsys, tmp_path, name):
     file, numbers = tmp_path / "plot.svg", tmp_path / "plot.csv"
-    assert run(capsys, "plot", name, "demo", "--out", file, "--csv", numbers) == (0, "", "")
+    assert run(capsys, "plot", name, "demo", "--out", file, "--csv", numbers) == (
+        0,
+        f"wrote {file} and {numbers}\n",
+        "",
+    )
     assert file.read_text().startswith("<?xml")
     header, *rows = numbers.read_text().splitlines()
     assert header.startswith("panel,series,")

@@ -29,8 +29,8 @@ def create(dtype: str = "float32") -> Backend:
         import cupy
     except ImportError as problem:
         raise ValueError(
-            f"backend 'cupy': CuPy cannot be imported ({problem}): pip install 'minidecilm[cuda13]', or "
-            "'minidecilm[cuda12]' for a driver of CUDA 12"
+            f"backend 'cupy': CuPy cannot be imported ({problem}): pip install '.[cuda13]' in a clone, or "
+            "'.[cuda12]' for a driver of CUDA 12"
         ) from None
     try:
         cupy.cuda.runtime.getDeviceCount()
@@ -54,7 +54,7 @@ def create(dtype: str = "float32") -> Backend:
         first_line = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise ValueError(
             f"backend 'cupy': CUDA's compiler or cuBLAS cannot be used ({first_line}): pip install "
-            "'minidecilm[cuda13]' brings them, or 'minidecilm[cuda12]' for a driver of CUDA 12"
+            "'.[cuda13]' in a clone brings them, or '.[cuda12]' for a driver of CUDA 12"
         ) from None
     gpu = Gpu()
     ops = Operations(gpu, parts=1 if dtype == "bfloat16" else 3)
