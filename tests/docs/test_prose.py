@@ -3,11 +3,12 @@
 import ast
 import re
 import shlex
+from importlib.util import find_spec
 
 import pytest
 
 from minidecilm import cli
-from tests.docs.pages import DOCS, FENCE, PAGES, blocks, commands, readers_folder, refreshed, run
+from tests.docs.pages import DOCS, FENCE, PAGES, ROOT, blocks, commands, readers_folder, refreshed, run
 
 NUMBER = re.compile(r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w-])")
 YEAR = re.compile(r"20[0-3]\d")
@@ -62,6 +63,14 @@ def test_what_is_not_run_parses(path):
                 program, *arguments = shlex.split(command)
                 if program == "minidecilm":
                     cli.build_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS, ROOT / "README.md"], ids=lambda path: path.name)
+def test_scripts_that_are_named_exist(path):
+    for module in re.findall(
+        r"\bpython -m ((?:analysis|benchmarks|docs|notebooks|tests)[\w.]*)", path.read_text("utf-8")
+    ):
+        assert find_spec(module), module
 
 
 def shown_numbers(path):
