@@ -37,8 +37,8 @@ class Host:
     def check_cache(self, config: Config, batch_size: int, max_length: int, dtype: str) -> None:
         """Refuse a cache that cannot fit, before any of it is allocated."""
 
-    def check_call(self, config: Config, tokens: int, logits: int) -> None:
-        """Refuse a call whose activations cannot fit."""
+    def check_call(self, config: Config, tokens: int, logits: int, turned: int = 0) -> None:
+        """Refuse a call whose activations cannot fit; `turned` slots of keys are turned on reading."""
 
 
 HOST = Host()

@@ -131,7 +131,9 @@ class DeciLM:
             cache.commit(window, rope_base)
             return logits
         device = self.backend.device
-        device.check_call(self.config, ids.size, len(ids) if last_only else ids.size)
+        exact = isinstance(rotation, rope.ExactRotation)
+        turned = window.slot_positions.size if exact else 0
+        device.check_call(self.config, ids.size, len(ids) if last_only else ids.size, turned)
         if not isinstance(rotation, rope.ExactRotation):
             rotation = device.array(rotation[0]), device.array(rotation[1])
         visible = device.mask(window.visible)

@@ -92,6 +92,35 @@ def test_recorded_steps_equal_the_definition(name, weights, dtype):
         assert 1e-4 < error < ROUNDING
 
 
+@pytest.mark.parametrize("dtype", [EXACT, ROUNDED])
+def test_a_step_of_a_long_cache_uses_the_splits_it_fills(name, dtype):
+    """Blocks are planned for the whole cache; from step to step more of them have something to do."""
+    model, ids = demo_model(name, dtype), np.random.default_rng(0).integers(3, 2000, (1, 131))
+    cache, first = model.new_cache(1, 400), 62
+    found = [on_host(model(ids[:, :first], cache))]
+    for t in (*range(first, 66), 126, 127, 128, 129, 130):
+        if t == 126:
+            found.append(on_host(model(ids[:, 66:t], cache)))
+        found.append(on_host(model(ids[:, t : t + 1], cache)))
+    [step] = model._decode._steps.values()
+    [rooms] = [part for part in step.arrays if isinstance(part, list)]
+    assert max(room.grid[2] for _, room in rooms) > 1
+    assert relative_error(np.concatenate(found, axis=1), demo_logits(ids)) < (
+        1e-5 if dtype == EXACT else ROUNDING
+    )
+
+
+@pytest.mark.parametrize("odd", ["k_proj", "up_proj"])
+def test_storages_that_differ_within_a_layer(name, odd):
+    """One launch reads matrices of one storage: the operations are called one by one instead."""
+    full, packed = (minidecilm.load("demo", weights=w, backend="numpy") for w in ("stored", "int8"))
+    weights = {n: (full if odd in n else packed).model.weights[n] for n in full.model.weights}
+    model = DeciLM(full.config, weights, kernels.make(name))
+    assert not model.decodes_in_one_go
+    expected = DeciLM(full.config, weights, kernels.make("numpy"), "float64")(IDS)
+    assert relative_error(fed_by_step(model, IDS), expected) < 1e-5
+
+
 def test_a_step_is_recorded_once_and_forgotten_with_its_cache(name):
     model = demo_model(name)
     cache = model.new_cache(1, 6)
@@ -292,13 +321,32 @@ def test_a_step_fits_beside_the_largest_cache(small_gpu, monkeypatch):
 
 
 def test_activations_that_do_not_fit(small_gpu):
+    from minidecilm.backends.cupy_backend import device
+
     model = demo_model(kernels.ON_CPU)
     small_gpu(10_000_000)
     with pytest.raises(
         ValueError, match=r"activations of 2048 new tokens take .* feed at most \d+ tokens at"
     ):
         model.backend.device.check_call(model.config, 2048, 2048)
+    with pytest.raises(ValueError, match=r"of it for cached keys that rope='exact' turns, the GPU has"):
+        model.backend.device.check_call(model.config, 1, 1, 1 << 20)
+    small_gpu(device.KEPT + 10_000_000)
     model.backend.device.check_call(model.config, 16, 1)
+
+
+def test_keys_to_turn_that_do_not_fit(small_gpu):
+    """Refused with what takes the room, before CuPy would run out of it."""
+    from minidecilm.backends.cupy_backend import device
+
+    model = demo_model(kernels.ON_CPU, ROUNDED, rope_policy="exact")
+    cache = model.new_cache(64, 512)
+    model(np.full((64, 1), 7), cache)
+    free, total = device.free_bytes()
+    small_gpu(total - free + device.KEPT + 1_000_000)
+    cache.length = 400
+    with pytest.raises(ValueError, match="cached keys that rope='exact' turns"):
+        model(np.full((64, 1), 7), cache)
 
 
 def test_storage_that_no_kernel_reads(name):
@@ -445,13 +493,14 @@ MISTAKES = {
     "no causal mask": ("attention", "(a.ordered ? block.S - a.T + t + 1 : block.S)", "block.S"),
     "no padding mask": ("attention", "return !a.mask || ", "return true || "),
     "softmax not rescaled": ("attention", "sum[n][c] *= factor[c / 2]", "sum[n][c] *= 1.f"),
-    "splits forget their peaks": ("attention", "HEAD_DIM] - finite_peak(peak)", "HEAD_DIM] - 0.f"),
+    "splits forget their peaks": ("attention", "share[r][p] - finite_peak(peak)", "share[r][p] - 0.f"),
     "two KV heads swapped": ("attention", "block.k * a.kv_h", "(block.k ^ 1) * a.kv_h"),
     "values not waited for": ("attention", "cp_async_wait<1>();  // the values are there", ""),
     "keys overwritten too early": (
         "attention", "        __syncthreads();\n        fetch_tile(key_tile", "        fetch_tile(key_tile"
     ),
-    "splits merged too early": ("attention", "if (finished < gridDim.z)", "if (finished < gridDim.z - 1)"),
+    "splits merged too early": ("attention", "(finished < (unsigned)", "(finished + 1 < (unsigned)"),
+    "peaks not waited for": ("attention", "PART + HEAD_DIM];\n    __syncthreads();", "PART + HEAD_DIM];"),
     "interleaved rotation": (
         "layer", "first = from[i], second = from[i + HALF]", "first = from[2 * i], second = from[2 * i + 1]"
     ),

@@ -16,6 +16,12 @@ from minidecilm.backends.cupy_backend.launches import Inputs, Launches
 from minidecilm.backends.cupy_backend.operations import Operations
 from minidecilm.config import Config
 
+#: Matrices of a layer that one launch multiplies.
+_TOGETHER = (
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("mlp.gate_proj", "mlp.up_proj"),
+)
+
 
 class Decoder:
     """Computes one new token per row; keeps what each cache needs for it."""
@@ -31,6 +37,11 @@ class Decoder:
         matrices = [w for name, w in weights.items() if isinstance(w, Matrix) and "embed_tokens" not in name]
         if any(matrix.storage == "float32" for matrix in (*matrices, head)):
             return None
+        for layer in range(len(config.layers)):  # one launch reads matrices of one storage
+            for names in _TOGETHER:
+                together = [weights[f"model.layers.{layer}.{name}.weight"] for name in names]
+                if len({(matrix.storage, matrix.group) for matrix in together}) > 1:
+                    return None
         return cls(config, weights, ops)
 
     def __call__(self, cache: Any, ids: Any, real: Any, cos: Any, sin: Any) -> Any:

@@ -19,6 +19,9 @@ from minidecilm.progress import progress_bar
 #: Left free for CUDA graphs, cuBLAS and what the allocator cannot reuse.
 RESERVED = 512 << 20
 
+#: Of that, what the activations of a call leave free: a packed matrix that is widened for cuBLAS is in it.
+KEPT = RESERVED // 2
+
 ALIGNMENT = 8  # columns of a matrix: 16 bytes of bfloat16
 
 
@@ -162,8 +165,10 @@ class Gpu(Host):
             f"{max_length} tokens or {batch_size} rows of {tokens} fit{narrower}"
         )
 
-    def check_call(self, config: Config, tokens: int, logits: int) -> None:
+    def check_call(self, config: Config, tokens: int, logits: int, turned: int = 0) -> None:
         """Refuse a call whose activations do not fit, and say how many tokens would.
+
+        Keys that are turned on reading are widened to float32, and their values with them: `turned` slots.
 
         Raises
         ------
@@ -171,13 +176,18 @@ class Gpu(Host):
         """
         free, _ = free_bytes()
         per_token = activation_bytes(config)
-        needed = tokens * per_token + logits * 4 * config.vocab_size
+        heads = max(config.num_key_value_heads_per_layer)
+        turning = turned * heads * config.head_dim * 2 * 4
+        fixed = KEPT + turning + min(logits, tokens) * 4 * config.vocab_size
+        needed = fixed + tokens * per_token
         if needed <= free:
             return
-        fewer = max(0, free - min(logits, tokens) * 4 * config.vocab_size) // per_token
+        fewer = max(0, free - fixed) // per_token
+        keys = f", {_gb(turning)} of it for cached keys that rope='exact' turns" if turned else ""
         raise ValueError(
-            f"the activations of {tokens} new tokens take {_gb(needed)}, the GPU has {_gb(free)} free: "
-            f"feed at most {fewer} tokens at a time (rows x new tokens), or set last_only where they are many"
+            f"the activations of {tokens} new tokens take {_gb(needed)} with workspace{keys}, the GPU has "
+            f"{_gb(free)} free: feed at most {fewer} tokens at a time (rows x new tokens), "
+            "or set last_only where they are many"
         )
 
 

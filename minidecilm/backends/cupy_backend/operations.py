@@ -139,14 +139,14 @@ def attention_room(shape: tuple[int, ...], K: int, S: int, fast: bool) -> tuple[
     tile_rows = _EXACT_ROWS if not fast else next((n for n in (16, 32) if rows <= n), 64)
     tiles, heads = -(-rows // tile_rows), B * K
     splits = 1
-    if tile_rows < 64 and tiles == 1:  # one token of each row: its keys are shared out among blocks
+    if tile_rows < 64:  # few tokens: their keys are shared out among blocks
         processors = cupy.cuda.Device().attributes["MultiProcessorCount"]
-        wanted = -(-_BLOCKS_PER_PROCESSOR * processors // heads)
+        wanted = -(-_BLOCKS_PER_PROCESSOR * processors // (heads * tiles))
         splits = max(1, min(wanted, -(-S // (_FAST_KEYS if fast else _EXACT_KEYS)), _MAX_SPLITS))
     partial = counter = None
     if splits > 1:
-        partial = cupy.empty(heads * splits * tile_rows * (D + 2), np.float32)
-        counter = cupy.zeros(heads, np.uint32)
+        partial = cupy.empty(heads * tiles * splits * tile_rows * (D + 2), np.float32)
+        counter = cupy.zeros(heads * tiles, np.uint32)
     return cupy.empty((B, T, H, D), np.float32), Room(tile_rows, (tiles, heads, splits), partial, counter)
 
 

@@ -101,8 +101,9 @@ def many(x: Any, weight: Matrix, y: Any, parts: int) -> None:
     N, columns = x.shape
     stride = padded(columns)
     split = cupy.empty((parts, N, stride), np.uint16)
-    blocks = -(-N * stride // _THREADS)
-    launch("linear", "split", (blocks,), _THREADS, x, split, N, columns, stride, parts=parts)
+    launch(
+        "linear", "split", (N, -(-stride // _THREADS)), _THREADS, x, split, N, columns, stride, parts=parts
+    )
     values = weight.data if weight.storage == "bfloat16" else _dequantized(weight)
     for part in range(parts - 1, -1, -1):
         gemm(split[part], values, y, add=part < parts - 1)

@@ -23,10 +23,11 @@ struct Attention {
     int H, K, T, S;
 };
 
-// What a block works on.
+// What a block works on; nothing, if its split has no slots.
 struct Block {
     int b, k, G, S, row, rows;  // first row of the tile; rows of the whole matrix
     int begin, end;             // slots
+    int splits;                 // that have slots
 };
 
 static __device__ Block block_of(const Attention& a, int tile_rows, int tile_keys) {
@@ -41,6 +42,7 @@ static __device__ Block block_of(const Attention& a, int tile_rows, int tile_key
     const int seen = a.ordered ? block.S - a.T + last_token / block.G + 1 : block.S;
     block.begin = blockIdx.z * chunk;
     block.end = min(min(block.begin + chunk, block.S), seen);
+    block.splits = (min(block.S, seen) + chunk - 1) / chunk;
     return block;
 }
 
@@ -66,24 +68,31 @@ template <bool BASE2, int TILE_ROWS>
 static __device__ void merge(const Attention& a, const Block& block, const float* parts, int count, int stride,
                              float* part) {
     __shared__ float share[TILE_ROWS][(TILE_ROWS > 32 ? 1 : MAX_SPLITS) + 2];  // of every part; then peak, total
-    for (int r = threadIdx.x; r < min(TILE_ROWS, block.rows - block.row); r += THREADS) {
+    const int rows = min(TILE_ROWS, block.rows - block.row);
+    // One block merges for all: what counts is how many reads are under way.
+    for (int at = threadIdx.x; at < rows * count; at += THREADS)
+        share[at % rows][at / rows] = parts[at / rows * stride + at % rows * PART + HEAD_DIM];
+    __syncthreads();
+    for (int r = threadIdx.x; r < rows; r += THREADS) {
         float peak = NEVER, total = 0.f;
-        for (int p = 0; p < count; p++) peak = fmaxf(peak, parts[p * stride + r * PART + HEAD_DIM]);
+        for (int p = 0; p < count; p++) peak = fmaxf(peak, share[r][p]);
+#pragma unroll 16
         for (int p = 0; p < count; p++) {
-            share[r][p] = power<BASE2>(parts[p * stride + r * PART + HEAD_DIM] - finite_peak(peak));
+            share[r][p] = power<BASE2>(share[r][p] - finite_peak(peak));
             total += share[r][p] * parts[p * stride + r * PART + HEAD_DIM + 1];
         }
         share[r][count] = peak, share[r][count + 1] = total;
     }
     __syncthreads();
-    for (int at = threadIdx.x; at < TILE_ROWS * PART; at += THREADS) {
+    for (int at = threadIdx.x; at < rows * PART; at += THREADS) {
         const int r = at / PART, d = at % PART, row = block.row + r;
-        if (row >= block.rows) break;
         float value = 0.f;
-        if (d < HEAD_DIM)
+        if (d < HEAD_DIM) {
+#pragma unroll 16
             for (int p = 0; p < count; p++) value += share[r][p] * parts[p * stride + r * PART + d];
-        else
+        } else {
             value = share[r][count + d - HEAD_DIM];
+        }
         const float total = share[r][count + 1];
         const int t = row / block.G, h = block.k * block.G + row % block.G;
         if (part)
@@ -97,7 +106,7 @@ static __device__ void merge(const Attention& a, const Block& block, const float
 // Write what the block found, given as parts in shared memory; the last of all splits merges them.
 template <bool BASE2, int TILE_ROWS>
 static __device__ void finish(const Attention& a, const Block& block, const float* parts, int count) {
-    if (gridDim.z == 1) return merge<BASE2, TILE_ROWS>(a, block, parts, count, TILE_ROWS * PART, nullptr);
+    if (block.splits == 1) return merge<BASE2, TILE_ROWS>(a, block, parts, count, TILE_ROWS * PART, nullptr);
     const int id = blockIdx.y * gridDim.x + blockIdx.x;
     float* of_block = a.partial + (long long)id * gridDim.z * TILE_ROWS * PART;
     merge<BASE2, TILE_ROWS>(a, block, parts, count, TILE_ROWS * PART, of_block + blockIdx.z * TILE_ROWS * PART);
@@ -106,9 +115,9 @@ static __device__ void finish(const Attention& a, const Block& block, const floa
     __syncthreads();
     if (threadIdx.x == 0) finished = atomicAdd(&a.counter[id], 1u) + 1;
     __syncthreads();
-    if (finished < gridDim.z) return;
+    if (finished < (unsigned)block.splits) return;
     __threadfence();
-    merge<BASE2, TILE_ROWS>(a, block, of_block, gridDim.z, TILE_ROWS * PART, nullptr);
+    merge<BASE2, TILE_ROWS>(a, block, of_block, block.splits, TILE_ROWS * PART, nullptr);
     if (threadIdx.x == 0) a.counter[id] = 0;
 }
 
@@ -127,6 +136,7 @@ static __device__ void attention_exact(const Attention& a, const C* keys, const 
     float* score = tile + EXACT_KEYS * (D + 1);
     float* shrink = score + EXACT_ROWS * EXACT_KEYS;
     const Block block = block_of(a, EXACT_ROWS, EXACT_KEYS);
+    if (block.begin >= block.end) return;
     const long long head = block.b * a.kv_b + block.k * a.kv_h;
     const float scale = 1.f / sqrtf((float)D);
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -212,6 +222,7 @@ static __device__ void attention_fast(const Attention& a, const bf16* keys, cons
     bf16* key_tile = (bf16*)memory;
     bf16* value_tile = key_tile + FAST_KEYS * PITCH;
     const Block block = block_of(a, TILE_ROWS, FAST_KEYS);
+    if (block.begin >= block.end) return;
     const long long head = block.b * a.kv_b + block.k * a.kv_h;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
     const int row = block.row + warp % ROW_WARPS * 16 + g;  // and row + 8

@@ -2,9 +2,9 @@
 //
 // Weights are read once, straight from memory into the registers of tensor cores; x comes from the cache.
 // A block takes 2 tiles of 16 weight rows (blockIdx.y) and 8 * TILES tokens (blockIdx.x: blocks that read the
-// same weights run side by side, so that only the first of them reads memory). Its 8 warps share the columns: 32 of them are a
-// unit, of which lane (g, t) reads columns 8t .. 8t + 7 of weight rows g and g + 8 and of token g. Within a
-// unit the order of the columns is free, since both sides keep the same one.
+// same weights run side by side, so that only the first of them reads memory). Its 8 warps share the columns: 32
+// of them are a unit, of which lane (g, t) reads columns 8t .. 8t + 7 of weight rows g and g + 8 and of token g.
+// Within a unit the order of the columns is free, since both sides keep the same one.
 
 #define UNIT 32
 #define FEW_WARPS 8
@@ -68,6 +68,13 @@ static __device__ __forceinline__ Raw read_unit(const Tile& tile, int unit, int 
         raw.rows[half] = value;
     }
     return raw;
+}
+
+// What a tile's rows g and g + 8 are scaled by in one group of columns, as a pair of bfloat16.
+static __device__ __forceinline__ unsigned read_scales(const Tile& tile, int group) {
+    if (STORAGE == BFLOAT16 || tile.row >= tile.out) return 0;
+    const bf16* scales = tile.scales + (long long)group * ROWS + threadIdx.x % WARP / 4;
+    return scales[0] | (unsigned)scales[8] << 16;
 }
 
 // Four int8 codes as two pairs of bfloat16, exactly.
@@ -170,6 +177,8 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const f
         for (int u = 0; u < UNITS; u++) now[i][u] = read_unit(tile[i], warp * UNITS + u, in, stride);
 
     for (int step = warp; step < steps; step += FEW_WARPS) {
+        // Of packed weights a step is a group. Its scales are asked for here, not where they are needed.
+        const unsigned scales[2] = {read_scales(tile[0], step), read_scales(tile[1], step)};
         if (step + FEW_WARPS < steps) {
 #pragma unroll
             for (int i = 0; i < 2; i++)
@@ -214,9 +223,7 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const f
         if (STORAGE != BFLOAT16) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                if (tile[i].row >= tile[i].out) continue;
-                const bf16* scales = tile[i].scales + (long long)step * ROWS;  // a step is a group
-                const float upper = widen(scales[g]), lower = widen(scales[g + 8]);
+                const float upper = low_of(scales[i]), lower = high_of(scales[i]);
 #pragma unroll
                 for (int n = 0; n < TILES; n++) {
                     sum[i][n][0] += upper * part[i][n][0], sum[i][n][1] += upper * part[i][n][1];
@@ -329,12 +336,13 @@ FEW(8, many_x)
 
 // ---------------------------------------------------------------- for cuBLAS
 
-// Split x (N, in) into PARTS bfloat16 matrices, the largest first: (PARTS, N, stride), zeros beyond `in`.
+// Split x (N, in) into PARTS bfloat16 matrices, the largest first: (PARTS, N, stride), zeros beyond `in`. One row
+// per blockIdx.x.
 extern "C" __global__ void split(const float* x, bf16* parts, int N, int in, int stride) {
-    const long long at = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (at >= (long long)N * stride) return;
-    const int column = at % stride;
-    float rest = column < in ? x[at / stride * in + column] : 0.f;
+    const int column = blockIdx.y * blockDim.x + threadIdx.x;
+    if (column >= stride) return;
+    const long long row = blockIdx.x, at = row * stride + column;
+    float rest = column < in ? x[row * in + column] : 0.f;
     for (int p = 0; p < PARTS; p++) {
         const unsigned part = pack_bf16x2(rest, 0.f);
         parts[(long long)p * N * stride + at] = (bf16)part;
