@@ -300,6 +300,8 @@ def test_cache_that_does_not_fit(small_gpu):
                 device.check_cache(config, *size, "bfloat16")
     with pytest.raises(ValueError, match=r"or kv_cache='bfloat16'$"):
         device.check_cache(config, rows, 4096, "float32")
+    with pytest.raises(ValueError, match="the kernels take 65535 at once: at most 16383 rows"):
+        device.check_cache(config, 16_384, 1, "bfloat16")
     model = demo_model(kernels.ON_CPU)
     with pytest.raises(ValueError, match="a cache of 4096 x 4096 tokens in float32"):
         model.new_cache(4096, 4096)

@@ -107,7 +107,9 @@ class Step:
             self.mask[:, : cache.length] = cupy.asarray(cache.past_mask().astype(np.uint8))
         cupy.cuda.get_current_stream().synchronize()  # the mask, and what wrote to the cache
         self.inputs.set(self.stream, cache.length, ids, real, cos, sin)
-        self.graph.launch(self.stream)
-        self.stream.synchronize()
+        try:
+            self.graph.launch(self.stream)
+        finally:  # whatever interrupts: nothing that the graph reads may be freed while it runs
+            self.stream.synchronize()
         self.length = cache.length + 1
         return self.logits[:, None].copy()

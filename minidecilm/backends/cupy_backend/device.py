@@ -22,6 +22,8 @@ RESERVED = 512 << 20
 #: Of that, what the activations of a call leave free: a packed matrix that is widened for cuBLAS is in it.
 KEPT = RESERVED // 2
 
+_MOST_BLOCKS = 65_535  # of a grid in its second and third direction: every CUDA device
+
 ALIGNMENT = 8  # columns of a matrix: 16 bytes of bfloat16
 
 
@@ -150,6 +152,12 @@ class Gpu(Host):
         ------
         ValueError
         """
+        heads = max(config.num_key_value_heads_per_layer)
+        if batch_size * heads > _MOST_BLOCKS:
+            raise ValueError(
+                f"a cache of {batch_size} rows: a layer has {heads} KV heads, and the kernels take "
+                f"{_MOST_BLOCKS} at once: at most {_MOST_BLOCKS // heads} rows"
+            )
         free, _ = free_bytes()
         cache = costs.kv_cache_bytes(config, batch_size, max_length, dtype)
         per_row = step_bytes(config)

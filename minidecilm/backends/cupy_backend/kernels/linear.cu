@@ -164,6 +164,9 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const f
                                       int in, int stride) {
     constexpr int TOKENS = 8 * TILES;
     constexpr int UNITS = STORAGE == BFLOAT16 ? 2 : GROUP / UNIT;  // read together
+    // Steps that are asked for before they are needed: the narrower the weights, the more of them it takes to
+    // keep the memory busy. Of many tokens the registers are needed for sums.
+    constexpr int AHEAD = STORAGE == BFLOAT16 || TILES > 1 ? 1 : STORAGE == INT8 ? 2 : 4;
     __shared__ float sums[FEW_WARPS / 2][2][ROWS][TOKENS];
     __shared__ float squares[FEW_WARPS][TOKENS];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, g = lane / 4, t = lane % 4;
@@ -172,26 +175,26 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const f
 
     float sum[2][TILES][4] = {};
     float square[TILES] = {};
-    Raw now[2][UNITS], next[2][UNITS];
-    for (int i = 0; i < 2; i++)
-        for (int u = 0; u < UNITS; u++) now[i][u] = read_unit(tile[i], warp * UNITS + u, in, stride);
+    Raw ring[AHEAD + 1][2][UNITS];
+    for (int ahead = 0; ahead < AHEAD; ahead++)
+        for (int i = 0; i < 2; i++)
+            for (int u = 0; u < UNITS; u++)
+                ring[ahead][i][u] = read_unit(tile[i], (warp + ahead * FEW_WARPS) * UNITS + u, in, stride);
 
     for (int step = warp; step < steps; step += FEW_WARPS) {
         // Of packed weights a step is a group. Its scales are asked for here, not where they are needed.
         const unsigned scales[2] = {read_scales(tile[0], step), read_scales(tile[1], step)};
-        if (step + FEW_WARPS < steps) {
 #pragma unroll
-            for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 2; i++)
 #pragma unroll
-                for (int u = 0; u < UNITS; u++)
-                    next[i][u] = read_unit(tile[i], (step + FEW_WARPS) * UNITS + u, in, stride);
-        }
+            for (int u = 0; u < UNITS; u++)
+                ring[AHEAD][i][u] = read_unit(tile[i], (step + AHEAD * FEW_WARPS) * UNITS + u, in, stride);
         float part[2][TILES][4] = {};  // sum of one group, not yet scaled
 #pragma unroll
         for (int u = 0; u < UNITS; u++) {
             unsigned a[2][2][4];
-            fragments_of(now[0][u], a[0]);
-            fragments_of(now[1][u], a[1]);
+            fragments_of(ring[0][0][u], a[0]);
+            fragments_of(ring[0][1][u], a[1]);
             const int column = (step * UNITS + u) * UNIT + 8 * t;
             float scale[8];
             if (norm) read_columns(norm, column, in, scale);
@@ -232,9 +235,11 @@ static __device__ float* multiply_few(const Tile (&tile)[2], const X* x, const f
             }
         }
 #pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int ahead = 0; ahead < AHEAD; ahead++)
 #pragma unroll
-            for (int u = 0; u < UNITS; u++) now[i][u] = next[i][u];
+            for (int i = 0; i < 2; i++)
+#pragma unroll
+                for (int u = 0; u < UNITS; u++) ring[ahead][i][u] = ring[ahead + 1][i][u];
     }
 
     for (int n = 0; norm && n < TILES; n++) {
