@@ -132,15 +132,20 @@ answer_2 = softmax if answer_2 is ... else answer_2
 answer_3 = softmax(lm.model([before])[0, -1])[girl] if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 from minidecilm.sampling import log_softmax
 
 # One call on the whole text gives the logits after every token at once.
 text = lm.tokenizer.encode(prompt) + [step.tokens[0] for step in steps]
 guesses = lm.model([text[:-1]])[0, -len(steps) :].argmax(axis=-1)
-assert np.isclose(answer_1, np.mean(guesses == text[-len(steps) :])), "1: not the share of likeliest tokens"
+assert np.isclose(answers.number(1, answer_1), np.mean(guesses == text[-len(steps) :])), (
+    "1: not the share of likeliest tokens"
+)
 z = lm.model([lm.tokenizer.encode("Once upon a time, there was a little")])[0, -1]
-assert np.allclose(answer_2(z), np.exp(log_softmax(z))), "2: not the softmax of the logits"
-assert np.isclose(answer_3, np.exp(log_softmax(z))[lm.tokenizer.encode("girl")[-1]]), (
+yours = answers.array(2, answers.call(2, answer_2, z), z.shape)
+assert np.allclose(yours, np.exp(log_softmax(z))), "2: not the softmax of the logits"
+assert np.isclose(answers.number(3, answer_3), np.exp(log_softmax(z))[lm.tokenizer.encode("girl")[-1]]), (
     "3: not the probability of girl"
 )
 print(f"All right: {answer_1:.0%} of the steps drew the likeliest token.")

@@ -48,7 +48,7 @@ for row, text in enumerate(texts):
             piece,
             family="monospace",
             size=9,
-            bbox={"boxstyle": "round", "fc": "#D6EAF8", "ec": BLUE},
+            bbox={"boxstyle": "round", "fc": (BLUE, 0.15), "ec": BLUE},
         )
         ax.text(x, row + 0.42, str(token), size=7)
         x += max(len(piece), 2) + 1.8
@@ -197,10 +197,14 @@ big = presets["DeciLM-6b"]
 answer_3 = 2 * big.vocab_size * big.hidden_size / big.num_parameters if answer_3 is ... else answer_3
 
 # %% tags=["check"]
-assert answer_1 == len(tokenizer.encode("σκυλί", add_bos=False)), "1: count the space and every byte"
-assert np.shape(answer_2) == (len(ids), len(W)), "2: not of shape (T, V)"
-assert np.allclose(answer_2 @ W.astype(np.float64), x[0]), "2: the product is not the embedding of the ids"
+import answers
+
+assert answers.number(1, answer_1) == len(tokenizer.encode("σκυλί", add_bos=False)), (
+    "1: count the space and every byte"
+)
+one_hot = answers.array(2, answer_2, (len(ids), len(W)))
+assert np.allclose(one_hot @ W.astype(np.float64), x[0]), "2: the product is not the embedding of the ids"
 parts = costs.parameters_by_part(presets["DeciLM-6b"])
 share = (parts["embedding"] + parts["head"]) / sum(parts.values())
-assert np.isclose(answer_3, share), "3: not the share of embedding and head"
+assert np.isclose(answers.number(3, answer_3), share), "3: not the share of embedding and head"
 print(f"All right: embedding and head are {answer_3:.1%} of DeciLM-6b.")

@@ -236,16 +236,21 @@ answer_2 = T - 1 if answer_2 is ... else answer_2  # the last token sees all wit
 answer_3 = logits_by_hand if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 from minidecilm import ops
 
 shapes = [seen.values[layer, "k"].shape[1:] for layer in (0, 3)]
-assert [tuple(shape) for shape in answer_1] == shapes, "1: not the shapes of k in layers 0 and 3"
+assert answers.array(1, answer_1, (2, 3)).tolist() == [list(shape) for shape in shapes], (
+    "1: not the shapes of k in layers 0 and 3"
+)
 all_visible = np.ones((1, T, T), bool)
 same = np.isclose(ops.attention_weights(q[None], k[None], all_visible)[0], A).all(axis=(0, 2))
-assert np.flatnonzero(same).tolist() == [answer_2 % T], "2: its weights do change without the mask"
+index = answers.whole(2, answer_2, -T, T - 1) % T  # counted from the end, too
+assert np.flatnonzero(same).tolist() == [index], "2: its weights do change without the mask"
 for text in ("The little dragon", "Lily and Tom went to the market."):
     given = lm.tokenizer.encode(text)
-    assert np.allclose(answer_3(given), lm.model([given])[0]), (
-        f"3: other logits than the model's for {text!r}"
-    )
+    expected = lm.model([given])[0]
+    yours = answers.array(3, answers.call(3, answer_3, given), expected.shape)
+    assert np.allclose(yours, expected), f"3: other logits than the model's for {text!r}"
 print("All right: that is the whole network.")

@@ -186,11 +186,17 @@ answer_2 = feed_forward if answer_2 is ... else answer_2
 answer_3 = int(np.ceil(2 / 3 * 4 * 4096 / 256)) * 256 if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 g = weight(1, "input_layernorm")
 for x in (entering[1], 1e-3 * entering[1] + 1e-3):  # as it is, and so small that eps counts
-    assert np.allclose(answer_1(x, g, eps), ops.rms_norm(x, g, eps), rtol=1e-4), "1: not RMSNorm"
+    yours = answers.array(1, answers.call(1, answer_1, x, g, eps), x.shape)
+    assert np.allclose(yours, ops.rms_norm(x, g, eps), rtol=1e-4), "1: not RMSNorm"
 h = seen.values[1, "post_attention_layernorm"]
 expected = seen.values[1, "down_proj"]
-assert np.allclose(answer_2(h), expected, atol=1e-4 * np.abs(expected).max()), "2: not what layer 1 adds"
-assert answer_3 == minidecilm.preset("decilm-6b").layers[0].intermediate_size, "3: not DeciLM-6b's F"
+yours = answers.array(2, answers.call(2, answer_2, h), h.shape)
+assert np.allclose(yours, expected, atol=1e-4 * np.abs(expected).max()), "2: not what layer 1 adds"
+assert answers.number(3, answer_3) == minidecilm.preset("decilm-6b").layers[0].intermediate_size, (
+    "3: not DeciLM-6b's F"
+)
 print(f"All right: F = {answer_3:,}.")

@@ -199,18 +199,20 @@ answer_3 = (
 )  # the first whose base is another than that of its first key
 
 # %% tags=["check"]
+import answers
+
 for L in (1, 4096, 4097, 6000, 8192):
-    assert np.isclose(answer_1(L), rope.dynamic_ntk_base(L, big)), f"1: another base for L = {L}"
+    yours = answers.number(1, answers.call(1, answer_1, L))
+    assert np.isclose(yours, rope.dynamic_ntk_base(L, big)), f"1: another base for L = {L}"
 x = np.arange(1.0, 9.0)
 cos, sin = rope.rotary_table(np.array([[5]]), np.array([500.0]), len(x), np.float64)
-assert np.allclose(answer_2(x, 5, 500.0), ops.rotate(x[None, None, None], cos, sin)), (
-    "2: not turned as DeciLM does"
-)
+yours = answers.array(2, answers.call(2, answer_2, x, 5, 500.0), x.shape)
+assert np.allclose(yours, ops.rotate(x[None, None, None], cos, sin)), "2: not turned as DeciLM does"
 exact_model = minidecilm.load("demo", dtype="float64").model
 near = np.arange(250, 265)
 one_by_one = feeding.decode_logits(exact_model, ids[:1, : near[-1]])[:, near - 1]
 differ = (
     np.abs(feeding.prefix_logits(exact_model, ids[:1, : near[-1]], near) - one_by_one).max(axis=(0, 2)) > 1e-9
 )
-assert answer_3 == near[differ][0], "3: not the first length at which the two differ"
+assert answers.number(3, answer_3) == near[differ][0], "3: not the first length at which the two differ"
 print(f"All right: the two ways part at {answer_3} tokens.")

@@ -229,15 +229,19 @@ answer_2 = (lambda heads: 2 * 128 * 2 * sum(heads)) if answer_2 is ... else answ
 answer_3 = decilm_attention if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 # Values that name their KV head: what each query head gives is the head it read.
 one = np.ones((1, 32, 1, 1))
 names = np.arange(4.0).reshape(1, 4, 1, 1)
 read = ops.attention(one, np.ones_like(names), names, np.ones((1, 1, 1), bool))
-assert answer_1 == read[0, 21, 0, 0], "1: not the KV head that query head 21 reads"
+assert answers.number(1, answer_1) == read[0, 21, 0, 0], "1: not the KV head that query head 21 reads"
 for model in (big, minidecilm.preset("decilm-7b")):
     heads = model.num_key_value_heads_per_layer
-    assert answer_2(heads) == costs.kv_cache_bytes(model), f"2: not the bytes per token for {heads}"
+    yours = answers.number(2, answers.call(2, answer_2, heads))
+    assert yours == costs.kv_cache_bytes(model), f"2: not the bytes per token for {heads}"
 for layer in range(len(config.layers)):
     h, expected = (seen.values[layer, stage][0] for stage in ("input_layernorm", "o_proj"))
-    assert np.allclose(answer_3(layer, h), expected), f"3: layer {layer} adds something else"
+    yours = answers.array(3, answers.call(3, answer_3, layer, h), expected.shape)
+    assert np.allclose(yours, expected), f"3: layer {layer} adds something else"
 print("All right: this is DeciLM's attention.")

@@ -18,6 +18,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, plots, preset
+from minidecilm.plots.style import BLUE, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo", dtype="float64")
@@ -50,8 +51,8 @@ again = np.cumsum([costs.forward_flops(config, new_tokens=int(t)) for t in lengt
 cached = np.cumsum([costs.forward_flops(config, past_tokens=int(t) - 1) for t in lengths])
 
 figure, ax = plots.new_figure(size=(5.4, 3.2))
-ax.plot(lengths, again / 1e12, color="#D55E00", label="everything again for each token")
-ax.plot(lengths, cached / 1e12, color="#0072B2", label="with a KV cache")
+ax.plot(lengths, again / 1e12, color=VERMILION, label="everything again for each token")
+ax.plot(lengths, cached / 1e12, color=BLUE, label="with a KV cache")
 ax.set_title(
     f"DeciLM-6b: without a cache, {lengths[-1]:,} tokens\ncost {again[-1] / cached[-1]:.0f} times the work"
 )
@@ -169,12 +170,18 @@ answer_2 = costs.weight_bytes(config) // bytes_per_token(config) if answer_2 is 
 answer_3 = heads[heads == 4].sum() / heads.sum() if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 for name in minidecilm.PRESET_NAMES:
-    assert answer_1(preset(name)) == costs.kv_cache_bytes(preset(name)), f"1: wrong for {name}"
-fits, too_many = (costs.kv_cache_bytes(config, context=answer_2 + more) for more in (0, 1))
+    yours = answers.number(1, answers.call(1, answer_1, preset(name)))
+    assert yours == costs.kv_cache_bytes(preset(name)), f"1: wrong for {name}"
+tokens = answers.whole(2, answer_2, 0)
+fits, too_many = (costs.kv_cache_bytes(config, context=tokens + more) for more in (0, 1))
 assert fits <= costs.weight_bytes(config), "2: the cache of so many tokens is larger than the weights"
 assert too_many > costs.weight_bytes(config), "2: more tokens would do"
 layers = costs.layer_costs(config)
 in_four = sum(layer.kv_cache_bytes for layer in layers if layer.kv_heads == 4)
-assert np.isclose(answer_3, in_four / sum(layer.kv_cache_bytes for layer in layers)), "3: not that share"
+assert np.isclose(answers.number(3, answer_3), in_four / sum(layer.kv_cache_bytes for layer in layers)), (
+    "3: not that share"
+)
 print("All three are right.")

@@ -12,6 +12,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import plots, sampling
+from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -34,7 +35,7 @@ p = np.exp(log_p)  # (T, V)
 entropy = -(p * log_p).sum(axis=-1) / np.log(2)
 
 figure, ax = plots.new_figure(size=(8.2, 2.7))
-ax.bar(range(len(ids)), entropy, color="#0072B2")
+ax.bar(range(len(ids)), entropy, color=BLUE)
 ax.set_xticks(range(len(ids)), ["(begin)", *words[1:]], rotation=90)
 ax.set_title("How open the next token is after each token")
 ax.set_ylabel("entropy (bits)")
@@ -57,7 +58,7 @@ places = {'after "One day, Toby"': toby, 'after "One day,"': comma}
 figure, axes = plots.new_figure(1, 2, size=(8.2, 2.8), sharey=True)
 for ax, (title, place) in zip(axes, places.items(), strict=True):
     best = np.argsort(-logits[place])[:12]
-    for temperature, color in ((0.5, "#0072B2"), (1.0, "#E69F00"), (1.5, "#D55E00")):
+    for temperature, color in ((0.5, BLUE), (1.0, ORANGE), (1.5, VERMILION)):
         heated = np.exp(sampling.log_softmax(sampling.apply_temperature(logits[place], temperature)))
         ax.plot(heated[best], "o-", color=color, label=f"temperature {temperature}")
     ax.set_xticks(range(len(best)), [lm.tokenizer.decode([token]) for token in best], rotation=90)
@@ -92,9 +93,7 @@ kept = {
 }
 
 figure, ax = plots.new_figure(size=(8.2, 2.8))
-for (name, counts), color, width in zip(
-    kept.items(), ("#8A8A8A", "#56B4E9", "#D55E00"), (2, 5, 2), strict=True
-):
+for (name, counts), color, width in zip(kept.items(), (GREY, SKY, VERMILION), (2, 5, 2), strict=True):
     ax.step(range(len(ids)), counts, where="mid", color=color, linewidth=width, label=name)
 ax.set_yscale("log")
 ax.set_yticks([1, 10, 100], ["1", "10", "100"])
@@ -127,7 +126,7 @@ edges = np.concatenate([[0], np.cumsum(left[tokens])])
 
 figure, ax = plots.new_figure(size=(8.2, 2.0))
 for number, (start, stop, token) in enumerate(zip(edges, edges[1:], tokens, strict=False)):
-    ax.barh(0, stop - start, left=start, color=("#56B4E9", "#B9DFF5")[number % 2], height=0.5)
+    ax.barh(0, stop - start, left=start, color=(SKY, (SKY, 0.4))[number % 2], height=0.5)
     if stop - start > 0.03:
         ax.annotate(lm.tokenizer.decode([int(token)]), ((start + stop) / 2, 0), ha="center", va="center")
 for seed in range(6):
@@ -173,10 +172,10 @@ for penalty in penalties:
     )
 
 figure, axes = plots.new_figure(1, 2, size=(8.2, 2.7))
-axes[0].plot(penalties, repeated, "o-", color="#0072B2")
+axes[0].plot(penalties, repeated, "o-", color=BLUE)
 axes[0].set_title("Tokens that had occurred before")
 axes[0].set_ylabel("share of the new tokens")
-axes[1].plot(penalties, likelihood, "o-", color="#D55E00")
+axes[1].plot(penalties, likelihood, "o-", color=VERMILION)
 axes[1].set_title("How likely the model finds its text")
 axes[1].set_ylabel("mean log-probability (nats)")
 for ax in axes:
@@ -228,10 +227,17 @@ answer_2 = 1 + int(np.searchsorted(np.cumsum(descending), 0.75)) if answer_2 is 
 answer_3 = low if answer_3 is ... else answer_3
 
 # %% tags=["check"]
+import answers
+
 for row in logits:
     for min_p in (0.01, 0.1, 0.5):
-        assert np.array_equal(answer_1(row, min_p), sampling.keep_min_p(row, min_p)), "1: keeps other tokens"
-assert answer_2 == np.isfinite(sampling.keep_top_p(logits[named], 0.75)).sum(), "2: not that many"
-at_answer = np.exp(sampling.log_softmax(sampling.apply_temperature(logits[named], answer_3)))
+        yours = answers.array(1, answers.call(1, answer_1, row, min_p), row.shape)
+        assert np.array_equal(yours, sampling.keep_min_p(row, min_p)), "1: keeps other tokens"
+assert answers.number(2, answer_2) == np.isfinite(sampling.keep_top_p(logits[named], 0.75)).sum(), (
+    "2: not that many"
+)
+temperature = answers.number(3, answer_3)
+assert temperature > 0, "3: a temperature is more than 0"
+at_answer = np.exp(sampling.log_softmax(sampling.apply_temperature(logits[named], temperature)))
 assert abs(at_answer.max() - 0.5) < 0.005, f"3: there it has {at_answer.max():.3f}"
 print("All three are right.")

@@ -17,6 +17,7 @@ import numpy as np
 
 from minidecilm import Config, bench, bench_report, costs, plots, preset
 from minidecilm.config import LayerConfig
+from minidecilm.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 results = Path("../benchmarks/results")
@@ -48,7 +49,7 @@ bandwidth = scenario["limits"]["read_bytes_per_second"]["median"]
 
 figure, ax = plots.new_figure(size=(7.2, 3.4))
 for place, (name, timing) in enumerate(scenario["contestants"].items()):
-    color = "#0072B2" if name.startswith("minidecilm") else "#8A8A8A"
+    color = BLUE if name.startswith("minidecilm") else GREY
     ax.barh(place, scenario["tokens_per_call"] / timing["seconds"]["median"], color=color)
     ax.plot(
         bandwidth / peers["contestants"][name]["streamed_bytes"], place, "|", color="black", markersize=18
@@ -87,7 +88,7 @@ for name, shape in passes.items():
     operations = costs.operation_times(network, machine, *shape)
     flops, nbytes = (sum(getattr(part, key) for part in operations) for key in ("flops", "nbytes"))
     seconds = peers["scenarios"][name]["contestants"]["minidecilm bf16"]["seconds"]["median"]
-    ax.plot(flops / nbytes, flops / seconds / 1e12, "o", color="#D55E00", fillstyle="none", markersize=10)
+    ax.plot(flops / nbytes, flops / seconds / 1e12, "o", color=VERMILION, fillstyle="none", markersize=10)
 ax.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2], ["0.01", "0.02", "0.05", "0.1", "0.2"])
 figure
 
@@ -113,7 +114,7 @@ shares["Python between them"] = list(100 - np.sum(list(shares.values()), axis=0)
 
 figure, ax = plots.new_figure(size=(7.2, 3.4))
 left = np.zeros(len(names))
-for (group, values), color in zip(shares.items(), ("#0072B2", "#E69F00", "#009E73", "#8A8A8A"), strict=True):
+for (group, values), color in zip(shares.items(), (BLUE, ORANGE, GREEN, GREY), strict=True):
     ax.barh(names, values, left=left, color=color, label=group)
     left += values
 ax.invert_yaxis()
@@ -137,7 +138,7 @@ for name, timing in full_size["runs"].items():
     tokens_per_second[name] = 1 / timing["decode_seconds"]["median"]
 
 figure, ax = plots.new_figure(size=(5.6, 2.3))
-bars = ax.barh(list(tokens_per_second), list(tokens_per_second.values()), color="#0072B2")
+bars = ax.barh(list(tokens_per_second), list(tokens_per_second.values()), color=BLUE)
 ax.bar_label(bars, fmt="%.2g", padding=4)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
@@ -218,11 +219,16 @@ if answer_3 is ...:
     answer_3 = seconds["PyTorch bf16"] / seconds["minidecilm bf16"]
 
 # %% tags=["check"]
+import answers
+
 bound = costs.decode_tokens_per_second(config, machine, weights="int4")
-assert np.isclose(answer_1, bound, rtol=1e-3), f"1: the limits of the machine allow {bound:.1f}"
+assert np.isclose(answers.number(1, answer_1), bound, rtol=1e-3), (
+    f"1: the limits of the machine allow {bound:.1f}"
+)
+batch_size = answers.whole(2, answer_2, 2)
 before, there = (
     {time.operation: time.limit for time in costs.operation_times(config, machine, size)}["feed-forward"]
-    for size in (answer_2 - 1, answer_2)
+    for size in (batch_size - 1, batch_size)
 )
 assert (before, there) == ("memory", "arithmetic"), f"2: waits for {before} before, for {there} there"
 [goal] = [
@@ -230,5 +236,5 @@ assert (before, there) == ("memory", "arithmetic"), f"2: waits for {before} befo
     for goal in peers["goals"]
     if goal["scenario"] == "decode, batch 8" and goal["peer"] == "PyTorch bf16"
 ]
-assert np.isclose(answer_3, goal, rtol=0.02), "3: not what the benchmark's own goal has"
+assert np.isclose(answers.number(3, answer_3), goal, rtol=0.02), "3: not what the benchmark's own goal has"
 print("All three are right.")

@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 
 from minidecilm import costs, info, plots, preset
+from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 models = {"DeciLM-6b": preset("decilm-6b"), "Llama 2 7B": preset("llama-2-7b")}
@@ -56,7 +57,7 @@ times = {
 }
 figure, ax = plots.new_figure(size=(7.4, 3.2))
 left = np.zeros(len(times))
-colors = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#8A8A8A")
+colors = (BLUE, SKY, VERMILION, ORANGE, GREY)
 for place, color in enumerate(colors):
     spent = np.array([1000 * operations[place].seconds for operations in times.values()])
     label = next(iter(times.values()))[place].operation
@@ -144,7 +145,7 @@ figure
 # %%
 contexts = [2**k for k in range(5, 13)]
 figure, ax = plots.new_figure(size=(5.8, 3.0))
-ax.plot(contexts, [architecture(context) for context in contexts], "o-", color="#0072B2")
+ax.plot(contexts, [architecture(context) for context in contexts], "o-", color=BLUE)
 ax.set_xscale("log", base=2)
 ax.set_xticks(contexts, [f"{context:,}" for context in contexts])
 ax.set_title("What an A10 allows DeciLM-6b over\nLlama 2 7B, both at batch 8")
@@ -182,13 +183,18 @@ if answer_3 is ...:
     answer_3 = torch.bound(deci, 1024) / base.bound(llama, 1024)
 
 # %% tags=["check"]
-assert answer_1 == costs.largest_batch(deci, 24 * 10**9, 4096, weights="int4"), "1: not the largest batch"
+import answers
+
+assert answers.number(1, answer_1) == costs.largest_batch(deci, 24 * 10**9, 4096, weights="int4"), (
+    "1: not the largest batch"
+)
 weights = costs.forward_bytes(llama, context=0)
-cached = [costs.forward_bytes(llama, answer_2 - less, 1024) - weights for less in (0, 1)]
+batch_size = answers.whole(2, answer_2, 2)
+cached = [costs.forward_bytes(llama, batch_size - less, 1024) - weights for less in (0, 1)]
 assert cached[0] > weights >= cached[1], "2: not the first batch size at which the cache is more"
 points = costs.MODEL_CARD[:2]
 allowed = [costs.decode_tokens_per_second(preset(p.model), a10, p.batch_size, context=1024) for p in points]
-assert np.isclose(answer_3, allowed[1] / allowed[0]), "3: not what the limits allow"
+assert np.isclose(answers.number(3, answer_3), allowed[1] / allowed[0]), "3: not what the limits allow"
 print(
     f"All three are right. PyTorch reached {middle / slow:.1f} times of {answer_3:.1f} that the A10 allows."
 )

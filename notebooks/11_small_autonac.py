@@ -26,6 +26,7 @@ import numpy as np
 import minidecilm
 from minidecilm import plots
 from minidecilm.allocate import allocation_front, cache_bytes
+from minidecilm.plots.style import BLUE, GREY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -109,11 +110,11 @@ real = np.array([loss_of[allocation.kv_heads] - loss_of[present] for allocation 
 
 figure, ax = plots.new_figure(size=(5.6, 3.4))
 sizes = [allocation.bytes_per_token for allocation in front]
-ax.plot(sizes, predicted, "o--", color="#8A8A8A", label="predicted: the sum of the layers")
-ax.plot(sizes, real, "o-", color="#0072B2", label="measured")
+ax.plot(sizes, predicted, "o--", color=GREY, label="predicted: the sum of the layers")
+ax.plot(sizes, real, "o-", color=BLUE, label="measured")
 two_heads = loss_of[uniform[2]] - loss_of[present]
 ax.plot(
-    cache_bytes(lm.config, uniform[2]), two_heads, "s", color="#D55E00", label="at most 2 heads in each layer"
+    cache_bytes(lm.config, uniform[2]), two_heads, "s", color=VERMILION, label="at most 2 heads in each layer"
 )
 ax.set_title("Extra loss of the chosen allocations")
 ax.set_xlabel("KV cache (bytes per token)")
@@ -195,18 +196,21 @@ if answer_3 is ...:
     answer_3 = min(fitting, key=lambda row: row["loss"])["kv_heads"]
 
 # %% tags=["check"]
+import answers
+
 name = "model.layers.0.self_attn.k_proj.weight"
 for heads in (1, 2):
     _, pooled = minidecilm.pool_kv_heads(lm.config, lm.model.weights, (heads, *present[1:]))
-    yours = answer_1(lm.model.weights[name], heads, lm.config.head_dim)
-    assert np.array_equal(np.asarray(yours, pooled[name].dtype), pooled[name]), (
-        f"1: wrong for {heads} heads left"
-    )
-assert tuple(answer_2) == chosen.kv_heads, f"2: {chosen.kv_heads} is predicted to lose less, or is smaller"
+    yours = answers.call(1, answer_1, lm.model.weights[name], heads, lm.config.head_dim)
+    yours = answers.array(1, yours, pooled[name].shape)
+    assert np.array_equal(yours.astype(pooled[name].dtype), pooled[name]), f"1: wrong for {heads} heads left"
+assert tuple(answers.array(2, answer_2, np.shape(present))) == chosen.kv_heads, (
+    f"2: {chosen.kv_heads} is predicted to lose less, or is smaller"
+)
+yours = tuple(answers.array(3, answer_3, np.shape(present)).tolist())
 loss = {tuple(row["kv_heads"]): row["loss"] for row in result["allocations"]}
-better = [
-    heads for heads in loss if loss[heads] < loss[tuple(answer_3)] and of[heads][0] <= of[uniform[2]][0]
-]
-assert of[tuple(answer_3)][0] <= of[uniform[2]][0], "3: its cache is too large"
+assert yours in loss, "3: not an allocation of `result`"
+better = [heads for heads in loss if loss[heads] < loss[yours] and of[heads][0] <= of[uniform[2]][0]]
+assert of[yours][0] <= of[uniform[2]][0], "3: its cache is too large"
 assert not better, f"3: {better[0]} loses less"
-print(f"All three are right. The best for the cache of at most 2 heads: {tuple(answer_3)}")
+print(f"All three are right. The best for the cache of at most 2 heads: {yours}")

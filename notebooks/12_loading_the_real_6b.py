@@ -29,6 +29,7 @@ from minidecilm import costs, info, plots, preset
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
 from minidecilm.config import LayerConfig
+from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
 full_size = json.loads(Path("../benchmarks/results/full_size.json").read_text())
@@ -70,7 +71,7 @@ for row, names in enumerate(shards):
     left = 0.0
     for layer in range(-1, len(heads)):
         part = sum(sizes[name] for name in names if layer_of.get(name, -1) == layer) / 1e9
-        color = "#8A8A8A" if layer < 0 else ("#0072B2", "#56B4E9")[layer % 2]
+        color = GREY if layer < 0 else (BLUE, SKY)[layer % 2]
         ax.barh(row, part, left=left, color=color)
         left += part
     inside = [layer_of[name] for name in names if name in layer_of]
@@ -162,11 +163,9 @@ assert lm_int4.checkpoint.nbytes == costs.weight_bytes(small, "int4")
 
 storages = {"Numba bf16": "bfloat16", "Numba int8": "int8", "Numba int4": "int4"}
 figure, ax = plots.new_figure(size=(6.4, 2.4))
-ax.barh(
-    list(storages.values()), [costs.weight_bytes(config, s) / 1e9 for s in storages.values()], color="#0072B2"
-)
+ax.barh(list(storages.values()), [costs.weight_bytes(config, s) / 1e9 for s in storages.values()], color=BLUE)
 peaks = [full_size["runs"][run]["peak_resident_bytes"] / 1e9 for run in storages]
-ax.plot(peaks, list(storages.values()), "o", color="#D55E00")
+ax.plot(peaks, list(storages.values()), "o", color=VERMILION)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
 ax.set_title("DeciLM-6b: weights (bars), most memory in use (dots)")
@@ -230,16 +229,20 @@ if answer_3 is ...:
     answer_3 = np.abs(next_token(lm, ids) - next_token(lm_int4, ids)).max()
 
 # %% tags=["check"]
+import answers
+
 from minidecilm.sampling import log_softmax
 
 stored = {name: tensor.nbytes for name, tensor in costs.stored_tensors(small).items()}
 of_files = [{layer_of.get(name) for name in names} - {None} for names in plan_shards(stored, shard_bytes)]
 straddling = {layer for one, two in pairwise(of_files) for layer in one & two}
-assert set(answer_1) == straddling, "1: not those layers"
+assert set(answers.array(1, answer_1, (None,)).tolist()) == straddling, "1: not those layers"
 of_layer = {
     name: tensor.nbytes for name, tensor in costs.stored_tensors(config, "int4").items() if ".0.mlp." in name
 }
-assert answer_2 == sum(of_layer.values()), "2: half a byte a weight, two bytes for every 64 of them"
+assert answers.number(2, answer_2) == sum(of_layer.values()), (
+    "2: half a byte a weight, two bytes for every 64 of them"
+)
 one, two = (np.exp(log_softmax(opened.model([[1, 300, 301, 302]])[0, -1])) for opened in (lm, lm_int4))
-assert np.isclose(answer_3, np.abs(one - two).max()), "3: not the largest difference"
+assert np.isclose(answers.number(3, answer_3), np.abs(one - two).max()), "3: not the largest difference"
 print("All three are right.")

@@ -98,6 +98,13 @@
     });
   }
 
+  // Round values from 0 up to `top`, at most five above 0.
+  function ticks(top) {
+    const power = 10 ** Math.floor(Math.log10(top / 5));
+    const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => top / step <= 5);
+    return Array.from({ length: Math.floor(top / step) + 1 }, (_, index) => index * step);
+  }
+
   function drawSpeed(sides, choice) {
     const words = ({ model, found }) => {
       if (!found.largest_batch) return `${model.title}: no row fits`;
@@ -106,12 +113,19 @@
     };
     chart("speed", 250, sides.map(words).join("; "), (svg, text, width) => {
       const rows = Math.max(choice.batch, 2, ...sides.map(({ found }) => found.largest_batch));
-      const top = Math.max(1e-9, ...sides.map(({ found }) => found.tokens_per_second_at_largest_batch));
-      const x = (batch) => 8 + (Math.log(batch) / Math.log(rows)) * (width - 16);
+      const top = Math.max(...sides.map(({ found }) => found.tokens_per_second_at_largest_batch));
+      const scale = top ? ticks(top) : [];
+      const left = 10 + 7.5 * Math.max(0, ...scale.map((value) => rate(value).length));
+      const x = (batch) => left + 6 + (Math.log(batch) / Math.log(rows)) * (width - left - 14);
       const y = (value) => 222 - (150 * value) / top;
-      svg.append(element("line", { x1: 0, x2: width, y1: 222.5, y2: 222.5, class: "axis" }));
+      for (const value of scale) {
+        svg.append(element("line", { x1: left, x2: width, y1: y(value), y2: y(value), class: "grid" }));
+        text(left - 6, y(value) + 4, rate(value), "end");
+      }
+      text(2, 54, "tokens/s");
+      svg.append(element("line", { x1: left, x2: width, y1: 222.5, y2: 222.5, class: "axis" }));
       svg.append(element("line", { x1: x(choice.batch), x2: x(choice.batch), y1: 58, y2: 222, class: "mark" }));
-      text(Math.min(Math.max(x(choice.batch), 36), width - 36), 54, plural(choice.batch, "row"), "middle");
+      text(Math.min(Math.max(x(choice.batch), 96), width - 36), 54, plural(choice.batch, "row"), "middle");
       sides.forEach((side, index) => {
         const { model, found } = side;
         svg.append(element("rect", { x: 2, y: 20 * index + 5, width: 10, height: 10, fill: model.color }));
@@ -123,7 +137,7 @@
         svg.append(element("path", { d: `M${points.join("L")}`, stroke: model.color, class: "curve" }));
         svg.append(element("circle", { ...end, fill: model.color }));
       });
-      text(2, 240, "1 row");
+      text(left, 240, "1 row");
       text(width - 2, 240, plural(rows, "row"), "end");
     });
   }

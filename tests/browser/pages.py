@@ -49,6 +49,10 @@ class Seen:
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
+    def wait_for_equations(self) -> None:
+        """Wait until MathJax has drawn them; all else is there since the page was opened."""
+        self.page.wait_for_function("!window.MathJax || MathJax.startup.promise.then(() => true)")
+
     def check(self) -> None:
         remote = [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
         problems = [*self.errors, *(f"asked for {url}" for url in remote)]

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     with launch(executable) as browser:
         for (name, page), (size, width), scheme in product(pages.items(), WIDTHS.items(), ("light", "dark")):
             with opened(browser, site / page, scheme, width) as seen:
-                seen.page.wait_for_load_state("networkidle")
+                seen.wait_for_equations()
                 file = chosen.out / f"{name}-{size}-{scheme}.png"
                 seen.page.screenshot(path=file, full_page=True)
                 print(file)

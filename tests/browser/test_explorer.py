@@ -214,17 +214,29 @@ def test_the_result_is_read_out(explorer):
     assert slider.get_attribute("aria-valuetext") == "8,192"
 
 
+def look(page, field):
+    """Colours of the border and of the focus ring of a field."""
+    style = f"getComputedStyle(document.querySelector('#kv-{field}'))"
+    return page.evaluate(f"[{style}.borderTopColor, {style}.outlineColor]")
+
+
 @pytest.mark.parametrize(
     ("field", "label"), [("context", "Context"), ("batch", "Batch"), ("memory", "Memory")]
 )
 def test_what_cannot_be_is_said_once(explorer, field, label):
     before = shown(explorer, 0)
+    explorer.focus(f"#kv-{field}")
+    looks = [look(explorer, field)]
     for text in ("", "-1", "1e30"):
         explorer.fill(f"#kv-{field}", text)
         assert explorer.get_by_role("status").text_content().startswith(label)
         assert explorer.locator(f"#kv-{field}").get_attribute("aria-invalid") == "true"
         assert "stale" in explorer.locator(".results").get_attribute("class")
         assert shown(explorer, 0) == before
+        looks.append(look(explorer, field))
+    border, outline = zip(*looks, strict=True)
+    assert border[0] != border[1] == border[2] == border[3]
+    assert border[1:] == outline[1:]  # the ring of the field that has the focus hides no border
     explorer.fill(f"#kv-{field}", "16")
     assert "stale" not in explorer.locator(".results").get_attribute("class")
 
@@ -239,6 +251,25 @@ def test_the_python_it_shows_gives_what_it_shows(explorer):
     names = ["weight_bytes", "kv_cache_bytes", "largest_batch", "largest_context", "decode_tokens_per_second"]
     on_page = [shown(explorer, side)[0][name] for side in (0, 1) for name in names]
     assert [float(line) for line in printed.getvalue().split()] == pytest.approx(on_page, rel=1e-12)
+
+
+@pytest.mark.parametrize(("device", "memory"), [("a10", "24"), ("h200", "100000"), ("a10", "3.9")])
+def test_the_speed_chart_has_a_true_scale(explorer, device, memory):
+    """Where the ticks put the end of each curve is what the table says."""
+    explorer.select_option("#kv-device", device)
+    explorer.select_option("#kv-weights", "int4")
+    explorer.fill("#kv-memory", memory)
+    svg = explorer.locator('[data-chart="speed"] svg')
+    lines = [float(line.get_attribute("y1")) for line in svg.locator("line.grid").all()]
+    labels = [text for text in svg.locator("text[text-anchor=end]").all_text_contents() if "row" not in text]
+    values = [float(label.replace(",", "")) for label in labels]
+    assert 3 <= len(values) == len(lines) <= 6
+    assert values[0] == 0
+    ends = [float(circle.get_attribute("cy")) for circle in svg.locator("circle").all()]
+    rates = [shown(explorer, side)[0]["tokens_per_second_at_largest_batch"] for side in (0, 1)]
+    assert len(ends) == sum(rate > 0 for rate in rates) > 0
+    for end, rate in zip(ends, filter(None, rates), strict=True):
+        assert values[1] * (end - lines[0]) / (lines[1] - lines[0]) == pytest.approx(rate, rel=1e-9)
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

@@ -53,13 +53,31 @@ def test_page_opens_by_itself(browser, site, name, scheme, width):
 def test_equations_are_drawn(browser, site):
     with opened(browser, site / PAGES["notebook"]) as seen:
         equations = seen.page.locator("mjx-container svg")
-        equations.first.wait_for()
-        seen.page.wait_for_function("MathJax.startup.promise.then(() => true)")
+        seen.wait_for_equations()
         written = seen.page.locator(".math").count()
         assert equations.count() == written > 0
         assert all(box["width"] > 3 for box in (equation.bounding_box() for equation in equations.all()))
         assert seen.page.locator("mjx-merror").count() == 0
         seen.check()
+
+
+def test_a_notebook_s_figures_stay_legible_on_a_phone(browser, site):
+    """They scroll sideways in their own frames, and the page does not."""
+    with opened(browser, site / PAGES["notebook"], width=WIDTHS["phone"]) as seen:
+        frames = seen.page.locator(".cell_output:has(> img)")
+        wide = 0
+        for frame in frames.all():
+            scale = frame.locator("img").first.evaluate(
+                "image => image.getBoundingClientRect().width / image.naturalWidth"
+            )
+            assert scale >= 0.7
+            inner, room = frame.evaluate("frame => [frame.scrollWidth, frame.clientWidth]")
+            wide += inner > room
+            assert frame.bounding_box()["width"] <= WIDTHS["phone"]
+            frame.evaluate("frame => frame.scrollTo(1e4, 0)")
+            assert frame.evaluate("frame => frame.scrollLeft") == pytest.approx(inner - room, abs=1)
+        assert wide > 0
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == WIDTHS["phone"]
 
 
 def pixels(locator):

@@ -1,5 +1,11 @@
 """Plausible wrong answers to every exercise, as Python: the cell that checks answers must notice each."""
 
+#: Of a wrong kind, for any exercise: one asks for a number, one for an array, one for a function.
+KINDS = [
+    *("None", "'1'", "True", "float('nan')", "1e300", "-(10**400)", "np.ones((2, 3))", "[[1], [2, 3]]"),
+    *("lambda: 1", "lambda *_: None", "lambda *_: '1'", "lambda *_: np.ones((1, 2, 3))", "lambda *_: 1 / 0"),
+]
+
 WRONG = {
     "01_first_text": {
         "answer_1": ["1.0", "np.mean([np.exp(step.log_probabilities[0]) for step in steps])"],
@@ -17,10 +23,11 @@ WRONG = {
     },
     "03_one_decoder_layer": {
         "answer_1": ["[(8, T, D), (8, T, D)]", "[(T, 4, D), (T, 1, D)]"],
-        "answer_2": ["0", "T // 2"],
+        "answer_2": ["0", "T // 2", "2 * T - 1", "-T - 1", "T - 1.5"],
         "answer_3": [
             "lambda ids: np.zeros((len(ids), lm.config.vocab_size))",
             "lambda ids: lm.model([ids[::-1]])[0]",
+            "lambda ids: lm.model([ids])",
         ],
     },
     "04_rmsnorm_and_swiglu": {
@@ -69,16 +76,16 @@ WRONG = {
             "lambda logits, min_p: np.where(np.exp(logits) < min_p, -np.inf, logits)",
         ],
         "answer_2": ["answer_2 + 1", "int((p[named] > 0.25).sum())"],
-        "answer_3": ["0.5", "1.02 * answer_3", "0.98 * answer_3"],
+        "answer_3": ["0.5", "1.02 * answer_3", "0.98 * answer_3", "0", "-1"],
     },
     "09_speed": {
         "answer_1": ["machine.bytes_per_second / costs.forward_bytes(config)", "answer_1 / 2"],
-        "answer_2": ["1", "8", "answer_2 + 1"],
+        "answer_2": ["1", "8", "answer_2 + 1", "0", "answer_2 - 0.5"],
         "answer_3": ["8.0", "1 / answer_3"],
     },
     "10_what_less_cache_buys": {
         "answer_1": ["costs.largest_batch(deci, 24 * 10**9, 4096)", "answer_1 + 1"],
-        "answer_2": ["8", "answer_2 - 1", "answer_2 + 1"],
+        "answer_2": ["8", "answer_2 - 1", "answer_2 + 1", "0"],
         "answer_3": ["8 * architecture(1024)", "middle / slow"],
     },
     "11_small_autonac": {
@@ -87,7 +94,7 @@ WRONG = {
             "lambda weight, heads, D: weight.reshape(-1, heads * D, 128).mean(0, dtype=float)",
         ],
         "answer_2": ["present", "(1,) * 8", "uniform[2]"],
-        "answer_3": ["present", "uniform[2]", "(1,) * 8"],
+        "answer_3": ["present", "uniform[2]", "(1,) * 8", "(3,) * 8", "present[:2]"],
     },
     "12_loading_the_real_6b": {
         "answer_1": ["[]", "list(range(32))", "answer_1[:1]"],
