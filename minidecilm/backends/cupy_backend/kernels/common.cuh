@@ -4,7 +4,9 @@
 //   GROUP     columns that share a scale in int8 and int4 weights
 //   PARTS     bfloat16 numbers that an activation is split into before tensor cores multiply it:
 //             3 keep all 24 bits of a float32; 1 rounds
-// Shape letters as in ops.py; N rows (tokens) of a product. Activations are float32 in memory. A bfloat16 is kept as its bits, the upper half of a float32. No CUDA header is needed.
+//
+// Shape letters as in ops.py; N rows (tokens) of a product. Activations are float32 in memory. A bfloat16 is kept as
+// its bits, the upper half of a float32. No CUDA header is needed.
 
 typedef unsigned char byte;
 typedef signed char int8;
