@@ -106,8 +106,6 @@ def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageMode
     if len(names) > 1:
         raise ValueError(f"this plot is of one model, found {len(names)}: {', '.join(names)}")
     name = names[0] if names else "demo"
-    if name.lower() in PRESET_NAMES and not Path(name).exists():
-        raise ValueError(f"{name} is a preset without weights: give a checkpoint folder, or demo")
     lm = load(name)
     if lm.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer.model, so it cannot read a prompt")

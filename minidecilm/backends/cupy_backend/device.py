@@ -54,7 +54,7 @@ class Matrix:
     @property
     def stride(self) -> int:
         """Columns from one row to the next."""
-        return -(-self.shape[1] // ALIGNMENT) * ALIGNMENT
+        return padded(self.shape[1])
 
     @property
     def nbytes(self) -> int:
@@ -105,9 +105,9 @@ class Gpu(Host):
             raise ValueError(
                 f"weights of {weight.dtype}: the cupy backend stores float32, bfloat16, int8 or int4"
             )
-        empty = -values.shape[1] % ALIGNMENT
-        padded = np.pad(values, ((0, 0), (0, empty))) if empty else values
-        return Matrix(storage, cupy.asarray(padded), weight.shape)
+        empty = padded(values.shape[1]) - values.shape[1]
+        whole = np.pad(values, ((0, 0), (0, empty))) if empty else values
+        return Matrix(storage, cupy.asarray(whole), weight.shape)
 
     def _vector(self, weight: npt.NDArray[Any]) -> Any:
         return cupy.asarray(weight.astype(np.float32))
@@ -233,17 +233,26 @@ class Mask:
 def copy_heads(source: Any, target: Any, cos: Any = None, sin: Any = None) -> None:
     """Copy (B, heads, T, D) between float32 and bfloat16, turned by (B, 1, T, D/2) tables where given."""
     B, heads, T, D = source.shape
-    names = [_NAMES[array.dtype] for array in (source, target)]
     strides = [np.int64(array.strides[i] // array.itemsize) for array in (source, target) for i in range(3)]
     if not _adjacent(source) or not _adjacent(target):
         raise ValueError("copy_heads: the elements of a head must be neighbours")
     launch(
-        "layer", f"copy_{names[0]}_{names[1]}", (T, heads, B), 64,
+        "layer", f"copy_{storage_of(source)}_{storage_of(target)}", (T, heads, B), 64,
         source, *strides[:3], target, *strides[3:], cos, sin, T, head_dim=D,
     )  # fmt: skip
 
 
-_NAMES = {np.dtype(np.float32): "float32", np.dtype(np.uint16): "bfloat16"}
+_STORAGES = {np.dtype(np.float32): "float32", np.dtype(np.uint16): "bfloat16"}
+
+
+def storage_of(array: Any) -> str:
+    """Name what a device array of activations, keys or values holds, as kernels are named by it."""
+    return _STORAGES[array.dtype]
+
+
+def padded(columns: int) -> int:
+    """Columns of a row in memory, of which kernels read 16 bytes at a time."""
+    return -(-columns // ALIGNMENT) * ALIGNMENT
 
 
 def _adjacent(array: Any) -> bool:
@@ -262,7 +271,7 @@ def activation_bytes(config: Config) -> int:
     The residual stream, its norm and a projection (E); queries, keys, values and their turned copies; gate,
     up and their product (F), the last in three bfloat16 parts as well.
     """
-    heads = max(layer.num_key_value_heads for layer in config.layers)
+    heads = max(config.num_key_value_heads_per_layer)
     E, F = config.hidden_size, max(layer.intermediate_size for layer in config.layers)
     return 4 * (3 * E + 3 * (E + 2 * heads * config.head_dim) + 3 * F) + 6 * F
 
@@ -280,7 +289,7 @@ def _bytes_on_device(weight: Weight) -> int:
     if isinstance(weight, PackedWeight) or len(weight.shape) == 1:
         return int(weight.nbytes)
     rows, columns = weight.shape
-    return int(rows * -(-columns // ALIGNMENT) * ALIGNMENT * (2 if weight.dtype == BFLOAT16 else 4))
+    return int(rows * padded(columns) * (2 if weight.dtype == BFLOAT16 else 4))
 
 
 def _gb(nbytes: float) -> str:

@@ -26,6 +26,7 @@ import cupy
 import numpy as np
 
 from minidecilm.backends.cupy_backend import products
+from minidecilm.backends.cupy_backend.device import padded, storage_of
 from minidecilm.backends.cupy_backend.kernels import launch
 from minidecilm.backends.cupy_backend.operations import Operations, Room, attention_room, run_attention
 from minidecilm.config import Config
@@ -121,7 +122,7 @@ class Launches:
             k=room(max(config.num_key_value_heads_per_layer) * D),
             v=room(max(config.num_key_value_heads_per_layer) * D),
             gated=room(max(layer.intermediate_size for layer in config.layers)),
-            rounded=cupy.empty(B * products.padded(widest), np.uint16) if rounds else None,
+            rounded=cupy.empty(B * padded(widest), np.uint16) if rounds else None,
             mixed=[rooms[kind] for kind in kinds],
             logits=room(config.vocab_size).reshape(B, -1),
         )  # fmt: skip
@@ -163,9 +164,8 @@ class Launches:
         projections = [w[f"{name}self_attn.{p}_proj.weight"] for p in "qkv"]
         norm, eps = w[name + "input_layernorm.weight"], self.config.rms_norm_eps
         products.few(self.x, projections, [q, k, v], ops.parts, norm, eps, rounded=self.rounded)
-        storage = "float32" if keys.dtype == np.float32 else "bfloat16"
         launch(
-            "layer", f"append_{storage}", (B, H + 2 * K), 64,
+            "layer", f"append_{storage_of(keys)}", (B, H + 2 * K), 64,
             q, k, v, keys, values, inputs.cos, inputs.sin, inputs.length, H, K, cache.max_length, head_dim=D,
         )  # fmt: skip
         heads = q.reshape(B, H, 1, D)

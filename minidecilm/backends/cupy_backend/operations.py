@@ -8,7 +8,7 @@ import numpy as np
 
 from minidecilm import ops
 from minidecilm.backends.cupy_backend import products
-from minidecilm.backends.cupy_backend.device import Gpu, Mask, Matrix, copy_heads
+from minidecilm.backends.cupy_backend.device import Gpu, Mask, Matrix, copy_heads, storage_of
 from minidecilm.backends.cupy_backend.kernels import launch
 from minidecilm.host import on_host
 
@@ -165,7 +165,7 @@ def run_attention(
         pitch = -(-D // 32) * 32 + 8
         shared = 2 * _FAST_KEYS * pitch * 2
     else:
-        name = f"attention_exact_{'float32' if k.dtype == np.float32 else 'bfloat16'}"
+        name = f"attention_exact_{storage_of(k)}"
         floats = _EXACT_ROWS * D + _EXACT_KEYS * (D + 1) + _EXACT_ROWS * (_EXACT_KEYS + 1)
         shared = 4 * max(floats, _EXACT_ROWS * (D + 2))
     q_strides = [np.int64(stride // q.itemsize) for stride in q.strides[:3]]

@@ -6,7 +6,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from minidecilm.backends.cupy_backend.device import ALIGNMENT, Matrix
+from minidecilm.backends.cupy_backend.device import Matrix, padded
 from minidecilm.backends.cupy_backend.kernels import launch
 
 _THREADS = 256
@@ -82,11 +82,6 @@ def takes_rounded(tokens: int, parts: int) -> bool:
     return parts == 1 and _token_tiles(tokens) > 1
 
 
-def padded(columns: int) -> int:
-    """Columns of a bfloat16 row, of which kernels read 16 bytes at a time."""
-    return -(-columns // ALIGNMENT) * ALIGNMENT
-
-
 def _round(x: Any, norm: Any, eps: float, room: Any) -> Any:
     """Round (N, in), normalised where `norm` is given, to bfloat16 (N, padded in)."""
     N, columns = x.shape
@@ -113,9 +108,9 @@ def float32(x: Any, weight: Matrix, y: Any) -> None:
     """Multiply by a matrix that is stored in float32."""
     empty = weight.stride - x.shape[1]
     if empty:
-        padded = cupy.zeros((len(x), weight.stride), np.float32)
-        padded[:, :-empty] = x
-        x = padded
+        wide = cupy.zeros((len(x), weight.stride), np.float32)
+        wide[:, :-empty] = x
+        x = wide
     gemm(x, weight.data, y)
 
 
