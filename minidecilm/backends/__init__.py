@@ -1,8 +1,9 @@
 """A backend is a value: it replaces some operations, the rest are :mod:`minidecilm.ops`'s."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from minidecilm import ops
 from minidecilm.host import HOST, Host
@@ -31,6 +32,9 @@ class Backend:
         Takes config and placed weights, and returns what computes one new token per row in one go, or None
         where the operations are to be called one by one. What it returns takes (cache, ids, real, cos, sin),
         writes keys and values behind the used slots of the cache, and returns logits (B, 1, V).
+    prepare : callable
+        Takes placed weights and whether to show a bar, and does what the first call would wait for, such as
+        compiling.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Backend:
     swiglu: Callable[..., ops.Array] = ops.swiglu
     device: Host = HOST
     decoder: Callable[..., Callable[..., ops.Array] | None] = lambda config, weights: None
+    prepare: Callable[[Mapping[str, Any], bool | None], None] = lambda weights, progress: None
 
 
 def check_threads() -> None:
