@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minidecilm.checkpoint import write_random_checkpoint
     from minidecilm.config import Config, LayerConfig
     from minidecilm.diverge import compare, first_difference
-    from minidecilm.errors import CheckpointError, ConfigError
+    from minidecilm.errors import CheckpointError, ConfigError, Interrupted
     from minidecilm.evaluate import text_rows, token_losses
     from minidecilm.generation import generate_tokens
     from minidecilm.observe import STAGES, Recorder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minidecilm.presets import PRESET_NAMES, preset
     from minidecilm.quantize import quantize_checkpoint
     from minidecilm.sweep import measure_allocations, sensitivity
-    from minidecilm.trace import Step
+    from minidecilm.trace import Step, Totals
 
 __version__ = "0.1.0"
 
@@ -34,10 +34,12 @@ __all__ = [
     "CheckpointError",
     "Config",
     "ConfigError",
+    "Interrupted",
     "LanguageModel",
     "LayerConfig",
     "Recorder",
     "Step",
+    "Totals",
     "choose_allocation",
     "compare",
     "first_difference",
@@ -70,6 +72,7 @@ _HOMES = {
     "first_difference": "diverge",
     "CheckpointError": "errors",
     "ConfigError": "errors",
+    "Interrupted": "errors",
     "text_rows": "evaluate",
     "token_losses": "evaluate",
     "generate_tokens": "generation",
@@ -82,6 +85,7 @@ _HOMES = {
     "measure_allocations": "sweep",
     "sensitivity": "sweep",
     "Step": "trace",
+    "Totals": "trace",
 }
 
 

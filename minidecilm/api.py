@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -11,7 +10,7 @@ import numpy as np
 from minidecilm.backends import Backend, create_backend
 from minidecilm.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.config import Config
-from minidecilm.errors import CheckpointError
+from minidecilm.errors import CheckpointError, Interrupted
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
 from minidecilm.packed import Weight
@@ -120,10 +119,12 @@ class LanguageModel:
         Returns
         -------
         str, or list of str for a batch
-            The new text only, as it follows the prompt. After Ctrl-C, what there is.
+            The new text only, as it follows the prompt.
 
         Raises
         ------
+        Interrupted
+            After Ctrl-C, a KeyboardInterrupt; its ``generated`` is the text, or list of texts, so far.
         ValueError
             For an empty or too long prompt, or an impossible argument.
         CheckpointError
@@ -137,11 +138,20 @@ class LanguageModel:
         """
         batch = [prompt] if isinstance(prompt, str) else list(prompt)
         ids, rows = self._start(batch, stop, template)
-        with suppress(KeyboardInterrupt):
-            for _ in generation_steps(self.model, ids, lambda row, token: rows[row].push(token), **options):
+
+        def result() -> str | list[str]:
+            texts = [row.finish() for row in rows]
+            return texts[0] if isinstance(prompt, str) else texts
+
+        def on_token(row: int, token: int, ends: bool) -> bool:
+            return ends or rows[row].push(token)
+
+        try:
+            for _ in generation_steps(self.model, ids, on_token, **options):
                 pass
-        texts = [row.finish() for row in rows]
-        return texts[0] if isinstance(prompt, str) else texts
+        except KeyboardInterrupt:
+            raise Interrupted(result()) from None
+        return result()
 
     def stream(
         self,
@@ -155,6 +165,11 @@ class LanguageModel:
 
         A piece never ends inside a character or inside what may become a stop string.
 
+        Raises
+        ------
+        Interrupted
+            After Ctrl-C, a KeyboardInterrupt; its ``generated`` is the whole text so far.
+
         Examples
         --------
         >>> import minidecilm
@@ -165,11 +180,17 @@ class LanguageModel:
         """
         ids, [row] = self._start([prompt], stop, template)
         shown = 0
-        with suppress(KeyboardInterrupt):
-            for _ in generation_steps(self.model, ids, lambda _, token: row.push(token), **options):
+
+        def on_token(_: int, token: int, ends: bool) -> bool:
+            return ends or row.push(token)
+
+        try:
+            for _ in generation_steps(self.model, ids, on_token, shown=True, **options):
                 if len(row.text) > shown:
                     yield row.text[shown:]
                     shown = len(row.text)
+        except KeyboardInterrupt:
+            raise Interrupted(row.finish()) from None
         rest = row.finish()[shown:]
         if rest:
             yield rest

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,15 +21,17 @@ from minidecilm.api import PROMPT_TEMPLATES, WEIGHTS, find_folder, load
 from minidecilm.cache import KV_CACHES
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
+from minidecilm.errors import Interrupted
 from minidecilm.files import replacing
 from minidecilm.generation import check_length, length_limit
 from minidecilm.packed import GROUPS
 from minidecilm.presets import PRESET_NAMES, preset
 from minidecilm.quantize import quantize_checkpoint
 from minidecilm.scheme import BITS
-from minidecilm.trace import Step
+from minidecilm.trace import Step, Totals
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+_MAX_PROMPT_BYTES = 16 << 20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -242,9 +244,10 @@ def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> No
 
 
 def _generate(options: argparse.Namespace) -> int:
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = _read_prompt() if options.prompt == "-" else options.prompt
     lm = load(options.model, **{name: getattr(options, name) for name in _LOAD_OPTIONS})
-    trace: list[Step] = []
+    trace: list[Step] | None = [] if options.trace else None
+    totals = Totals()
     # The trace file is opened first: a name that cannot be written is said before the work, not after.
     with replacing(options.trace) if options.trace else nullcontext() as trace_file:
         if trace_file:
@@ -262,19 +265,46 @@ def _generate(options: argparse.Namespace) -> int:
             repetition_penalty=options.repetition_penalty,
             seed=options.seed,
             trace=trace,
+            totals=totals,
         )
-        first = next(pieces, "")  # every argument has been checked once this returns
-        print(prompt if options.echo else "", first, sep="", end="", flush=True)
-        for piece in pieces:
-            print(piece, end="", flush=True)
-        print()
+        interrupted = not _print_pieces(pieces, prompt if options.echo else "")
         if trace_file:
-            record = {"prompt": prompt, "steps": [asdict(step) for step in trace]}
+            record = {"prompt": prompt, "steps": [asdict(step) for step in trace or ()]}
             trace_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    interrupted = not trace or None in trace[-1].finished
-    if interrupted:
-        _say("interrupted")
+    _say("interrupted" if interrupted else str(totals))
     return INTERRUPTED if interrupted else 0
+
+
+def _read_prompt() -> str:
+    """Read standard input as UTF-8, without the newline that ends its last line."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise ValueError("standard input is closed: pipe a text in, or give it as an argument")
+    try:
+        text = getattr(sys.stdin, "buffer", sys.stdin).read(_MAX_PROMPT_BYTES + 1)
+        text = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as problem:
+        byte = problem.object[problem.start]
+        raise ValueError(
+            f"standard input: expected UTF-8, found the byte 0x{byte:02X} at position {problem.start}"
+        ) from None
+    if len(text) > _MAX_PROMPT_BYTES:
+        raise ValueError(f"standard input: expected at most {_MAX_PROMPT_BYTES:,} bytes of text, found more")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _print_pieces(pieces: Iterator[str], echo: str) -> bool:
+    """Print text as it comes, after `echo` once the first piece is there; return False after Ctrl-C."""
+    shown = 0
+    try:
+        for piece in pieces:  # every argument has been checked once there is one
+            print(echo, piece, sep="", end="", flush=True)
+            echo = ""
+            shown += len(piece)
+    except KeyboardInterrupt as stop:
+        print(echo, stop.generated[shown:] if isinstance(stop, Interrupted) else "", sep="")
+        return False
+    print(echo)
+    return True
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -1,4 +1,9 @@
-"""The errors a file from outside can cause: each says where, what was expected and found, what to do."""
+"""What the package raises of its own: errors that files from outside cause, and Ctrl-C with what there is.
+
+An error says where, what was expected and found, and what to do.
+"""
+
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -7,3 +12,17 @@ class ConfigError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint folder whose files do not hold exactly the tensors that its config asks for."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while text was being generated.
+
+    Attributes
+    ----------
+    generated : object
+        What there is: as the interrupted call would have returned it, or for a stream its whole text so far.
+    """
+
+    def __init__(self, generated: Any) -> None:
+        super().__init__()
+        self.generated = generated

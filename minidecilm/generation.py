@@ -1,7 +1,7 @@
 """Prompt ids in, new ids out: prefill, decode, batch, stop rules, trace. Knows tokens, never sees text."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypedDict, Unpack
 
@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
+from minidecilm.errors import Interrupted
 from minidecilm.host import on_host
 from minidecilm.model import DeciLM
+from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import Sampling, log_softmax, sample
-from minidecilm.trace import LayerClock, Step, likeliest
+from minidecilm.sampling import Sampling, sample
+from minidecilm.trace import LayerClock, Step, Totals, record_step
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
 DYNAMIC_LENGTH_FACTOR = 4
@@ -38,15 +40,18 @@ class Options(TypedDict, total=False):
         Above 1 makes tokens that already occurred less likely; default 1.0.
     seed : int or sequence of int
         One per row, or one for all: a row gives the same text alone or in any batch. Default 0.
-    eos_token_ids : sequence of int
+    eos_token_ids : int or sequence of int
         A row ends with any of these; default: the config's. Empty to go on regardless.
     max_length : int
         Most tokens of prompt and new text together. Default: max_position_embeddings, or four times that for
         a model with dynamic NTK scaling.
     trace : list
-        Is filled with one :class:`Step` per step.
+        Is filled with one :class:`Step` per step, which takes time: log-probabilities of every token.
+    totals : Totals
+        Is filled with tokens read and written, seconds, and bytes of cache.
     progress : bool
-        Show a bar on stderr; default: where stderr is a terminal and it takes over a second.
+        Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
+        streamed to a terminal.
     """
 
     max_new_tokens: int
@@ -56,9 +61,10 @@ class Options(TypedDict, total=False):
     min_p: float
     repetition_penalty: float
     seed: int | Sequence[int]
-    eos_token_ids: Sequence[int] | None
+    eos_token_ids: int | Sequence[int] | None
     max_length: int | None
     trace: list[Step] | None
+    totals: Totals | None
     progress: bool | None
 
 
@@ -84,10 +90,12 @@ def generate_tokens(
     Returns
     -------
     (N,) array of int, or list of B such arrays
-        The new tokens, with the end-of-text id if a row ended by itself. After Ctrl-C, what there is.
+        The new tokens, with the end-of-text id if a row ended by itself.
 
     Raises
     ------
+    Interrupted
+        After Ctrl-C, a KeyboardInterrupt; its ``generated`` is what there is.
     ValueError
         For an impossible argument, or a length beyond `max_length`.
 
@@ -104,7 +112,7 @@ def generate_tokens(
     endings = [] if stop is None else [tuple(row) for row in _as_rows(stop, "stop")]
     new: list[list[int]] = [[] for _ in rows]
 
-    def keep(row: int, token: int) -> bool:
+    def keep(row: int, token: int, ends: bool) -> bool:
         new[row].append(token)
         for ending in endings:
             if tuple(new[row][-len(ending) :]) == ending:
@@ -112,18 +120,24 @@ def generate_tokens(
                 return True
         return False
 
-    with suppress(KeyboardInterrupt):
+    def result() -> Any:
+        arrays = [np.asarray(row, np.int64) for row in new]
+        return arrays[0] if single else arrays
+
+    try:
         for _ in generation_steps(model, rows, keep, **options):
             pass
-    arrays = [np.asarray(row, np.int64) for row in new]
-    return arrays[0] if single else arrays
+    except KeyboardInterrupt:
+        raise Interrupted(result()) from None
+    return result()
 
 
 def generation_steps(
     model: DeciLM,
     prompts: Sequence[Sequence[int]],
-    on_token: Callable[[int, int], bool],
+    on_token: Callable[[int, int, bool], bool],
     *,
+    shown: bool = False,
     max_new_tokens: int = 100,
     temperature: float = 1.0,
     top_k: int = 0,
@@ -131,11 +145,12 @@ def generation_steps(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     seed: int | Sequence[int] = 0,
-    eos_token_ids: Sequence[int] | None = None,
+    eos_token_ids: int | Sequence[int] | None = None,
     max_length: int | None = None,
     trace: list[Step] | None = None,
+    totals: Totals | None = None,
     progress: bool | None = None,
-) -> Iterator[Step]:
+) -> Iterator[list[int | None]]:
     """Generate one token per row and step, until every row has ended.
 
     Parameters
@@ -144,65 +159,69 @@ def generation_steps(
     prompts : sequence of sequences of int
         One per row; padded on the left to the longest.
     on_token : callable
-        Is told each new token as (row, token); returns whether the row is to end there.
+        Is told each new token as (row, token, whether it is an end-of-text id); returns whether the row is to
+        end there.
+    shown : bool
+        The tokens are shown as they come: on a terminal, a bar would run into them.
     **options
         See :class:`Options`.
 
     Yields
     ------
-    Step
+    list of int or None
+        The token each row chose; None for a row that had ended before.
     """
-    eos = model.config.eos_token_ids if eos_token_ids is None else eos_token_ids
+    eos = _end_tokens(model.config.eos_token_ids if eos_token_ids is None else eos_token_ids)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     check_length(model.config, max(map(len, prompts)), max_new_tokens, max_length)
     generators = [np.random.default_rng(s) for s in _seeds(seed, len(prompts))]
     seen = [list(prompt) for prompt in prompts]
     finished: list[str | None] = [None] * len(prompts)
+    totals = Totals() if totals is None else totals
+    totals.rows += len(prompts)
+    totals.read_tokens += sum(map(len, prompts))
 
     width = max(map(len, prompts))
     ids = np.array([[0] * (width - len(p)) + list(p) for p in prompts])  # (B, T)
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
     cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
+    model.backend.prepare(model.weights, progress)  # before the first clock starts
+
+    def next_logits(on_layer: Callable[[int], Any] | None = None) -> tuple[Array, LayerClock]:
+        clock = LayerClock(on_layer)
+        observer = None if on_layer is None and model.decodes_in_one_go else clock
+        return on_host(model(ids, cache, mask, last_only=True, observer=observer)[:, -1]), clock  # (B, V)
 
     layers = len(model.config.layers)
-    model.backend.prepare(model.weights, progress)  # before the first clock starts
-    with (
-        progress_bar(layers, f"reading {width} tokens", "layer", progress) as reading,
-        progress_bar(max_new_tokens, "writing", "token", progress) as writing,
-    ):
+    with progress_bar(layers, f"reading {width} tokens", "layer", progress, leave=False) as bar:
+        logits, clock = next_logits(bar.update)
+    if progress is None and shown and sys.stdout is not None and sys.stdout.isatty():
+        progress = False
+    with progress_bar(max_new_tokens, "writing", "token", progress) as bar:
         for number in range(1, max_new_tokens + 1):
-            clock = LayerClock(reading.update if number == 1 else lambda layer: None)
-            observer = None if model.decodes_in_one_go and number > 1 else clock
-            logits = on_host(model(ids, cache, mask, last_only=True, observer=observer)[:, -1])  # (B, V)
+            if number > 1:
+                logits, clock = next_logits()
             tokens: list[int | None] = [None] * len(prompts)
             for row, ended in enumerate(finished):
                 if ended is None:
                     token = sample(logits[row], seen[row], sampling, generators[row])
                     tokens[row] = token
                     seen[row].append(token)
-                    stopped = on_token(row, token)
+                    stopped = on_token(row, token, token in eos)
                     if token in eos:
                         finished[row] = "eos"
                     elif stopped:
                         finished[row] = "stop"
                     elif number == max_new_tokens:
                         finished[row] = "length"
-            log_p = log_softmax(logits)  # (B, V)
-            step = Step(
-                tokens=tokens,
-                log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
-                alternatives=[likeliest(row) for row in log_p],
-                finished=list(finished),
-                rope_base=cache.rope_base.tolist(),
-                cache_nbytes=cache.used_nbytes,
-                layer_seconds=clock.layer_seconds,
-                seconds=perf_counter() - clock.started,
-            )
+                    totals.written_tokens += 1
+            seconds = perf_counter() - clock.started
+            totals.add_step(seconds, cache.used_nbytes, reading=number == 1)
             if trace is not None:
-                trace.append(step)
-            yield step
-            writing.update(1)
+                trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
+            yield tokens
+            bar.update(1)
             if all(finished):
                 return
             # A row that has ended goes on as padding: it is computed with the others, and counts nowhere.
@@ -260,6 +279,13 @@ def _seeds(seed: Any, rows: int) -> list[int]:
             f"seed: expected an integer of at least 0, or one for each of {rows} rows, found {seed!r}"
         )
     return [int(s) for s in seeds]
+
+
+def _end_tokens(ids: Any) -> list[int]:
+    tokens = [ids] if np.ndim(ids) == 0 else list(ids)
+    if not all(_is_integer(token) for token in tokens):
+        raise ValueError(f"eos_token_ids: expected an integer or integers, found {ids!r}")
+    return tokens
 
 
 def _is_integer(value: Any) -> bool:

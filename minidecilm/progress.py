@@ -16,7 +16,12 @@ class ProgressBar(Protocol):
 
 
 def progress_bar(
-    total: int, description: str, unit: str, enabled: bool | None = None, scale: bool = False
+    total: int,
+    description: str,
+    unit: str,
+    enabled: bool | None = None,
+    scale: bool = False,
+    leave: bool = True,
 ) -> AbstractContextManager[ProgressBar]:
     """Return a context manager that shows a bar on stderr.
 
@@ -30,6 +35,8 @@ def progress_bar(
         None shows the bar only if stderr is a terminal and the work takes over a second.
     scale : bool
         Print counts as 1.2k, 3.4M, 5.6G: for bytes.
+    leave : bool
+        Whether the finished bar stays on the screen, or makes room for what comes next.
 
     Examples
     --------
@@ -45,6 +52,7 @@ def progress_bar(
         desc=description,
         unit=unit,
         unit_scale=scale,
+        leave=leave,
         disable=not (terminal if enabled is None else enabled),
         delay=1.0 if enabled is None else 0.0,
         dynamic_ncols=True,

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from minidecilm.cache import KVCache
 from minidecilm.ops import Array
+from minidecilm.sampling import log_softmax
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,59 @@ class Step:
     seconds: float
 
 
-class LayerClock:
-    """An observer that times every layer, and calls `on_layer` with 1 after each."""
+@dataclass
+class Totals:
+    """What runs took, all rows together: made empty, filled while a run goes on, added up over several.
 
-    def __init__(self, on_layer: Callable[[int], Any]) -> None:
+    Attributes
+    ----------
+    rows : int
+        Rows of the batch.
+    read_tokens, written_tokens : int
+        Of the prompts, and new ones.
+    read_seconds, write_seconds : float
+        Of the first step, which reads the prompts and gives every row a token; and of the steps after it.
+    cache_nbytes : int
+        Bytes of keys and values in the slots in use, at the end of the last run.
+
+    Examples
+    --------
+    >>> import minidecilm
+    >>> totals = minidecilm.Totals()
+    >>> text = minidecilm.generate("Once upon a time", max_new_tokens=8, temperature=0, totals=totals)
+    >>> totals.read_tokens, totals.written_tokens
+    (5, 8)
+    """
+
+    rows: int = 0
+    read_tokens: int = 0
+    written_tokens: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
+    cache_nbytes: int = 0
+
+    def add_step(self, seconds: float, cache_nbytes: int, reading: bool) -> None:
+        """Count the time of one step, and note the size of the cache after it."""
+        self.cache_nbytes = cache_nbytes
+        if reading:
+            self.read_seconds += seconds
+        else:
+            self.write_seconds += seconds
+
+    def __str__(self) -> str:
+        read = f"read {self.read_tokens:,} tokens{_rate(self.read_tokens, self.read_seconds)}"
+        written = f"wrote {self.written_tokens:,}{_rate(self.written_tokens - self.rows, self.write_seconds)}"
+        return f"{read}, {written}, cache {self.cache_nbytes:,} bytes"
+
+
+def _rate(tokens: int, seconds: float) -> str:
+    return f" ({tokens / seconds:.3g} a second)" if tokens > 0 and seconds else ""
+
+
+class LayerClock:
+    """An observer that times every layer, and calls `on_layer`, if there is one, with 1 after each."""
+
+    def __init__(self, on_layer: Callable[[int], Any] | None) -> None:
         self.stages: Collection[str] = ("hidden_states",)
         self.started = self._last = perf_counter()
         self.layer_seconds: list[float] = []
@@ -58,7 +109,30 @@ class LayerClock:
         now = perf_counter()
         self.layer_seconds.append(now - self._last)
         self._last = now
-        self._on_layer(1)
+        if self._on_layer is not None:
+            self._on_layer(1)
+
+
+def record_step(
+    logits: Array,
+    tokens: list[int | None],
+    finished: list[str | None],
+    cache: KVCache,
+    clock: LayerClock,
+    seconds: float,
+) -> Step:
+    """Describe a step that computed logits (B, V) and chose `tokens`."""
+    log_p = log_softmax(logits)  # (B, V)
+    return Step(
+        tokens=tokens,
+        log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
+        alternatives=[likeliest(row) for row in log_p],
+        finished=list(finished),
+        rope_base=cache.rope_base.tolist(),
+        cache_nbytes=cache.used_nbytes,
+        layer_seconds=clock.layer_seconds,
+        seconds=seconds,
+    )
 
 
 def likeliest(log_p: Array, count: int = 5) -> list[tuple[int, float]]:

@@ -3,8 +3,10 @@
 Text is large for the size of a figure, so that it can be read when the figure takes a third of a page.
 """
 
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -96,12 +98,28 @@ def style(dark: bool = False) -> Iterator[None]:
     >>> figure.get_facecolor()[:3] < (0.2, 0.2, 0.2)
     True
     """
-    import matplotlib
-
+    matplotlib = _import_matplotlib()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(DARK if dark else LIGHT)
         yield
+
+
+def _import_matplotlib() -> Any:
+    """Import matplotlib, which fails where MPLBACKEND names a window that is not installed, as in a notebook.
+
+    Figures here belong to no window.
+    """
+    first = "matplotlib" not in sys.modules
+    window = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if window is not None:
+        os.environ["MPLBACKEND"] = window
+        if first:
+            with suppress(ValueError):
+                matplotlib.rcParams["backend"] = window
+    return matplotlib
 
 
 def new_figure(

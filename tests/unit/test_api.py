@@ -73,7 +73,8 @@ def test_nothing_that_may_become_a_stop_string_is_shown():
     assert row.finish() == "a#b##c"
 
 
-def test_ctrl_c_keeps_the_text_so_far(lm):
+@pytest.mark.parametrize("prompt", ["Once upon a time", ["Once upon a time"]], ids=["text", "batch"])
+def test_ctrl_c_reaches_the_caller_with_the_text_so_far(lm, prompt):
     class Interrupted(minidecilm.model.DeciLM):
         calls = 0
 
@@ -86,10 +87,31 @@ def test_ctrl_c_keeps_the_text_so_far(lm):
     whole = lm.generate("Once upon a time", **GREEDY)
     model = Interrupted(lm.config, lm.model.weights, lm.backend)
     broken_off = minidecilm.LanguageModel(model, lm.tokenizer, lm.checkpoint)
-    text = broken_off.generate("Once upon a time", **GREEDY)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        broken_off.generate(prompt, **GREEDY)
+    text = stopped.value.generated if isinstance(prompt, str) else stopped.value.generated[0]
     assert text
     assert whole.startswith(text)
     assert len(text) < len(whole)
+
+    model.calls, pieces = 0, []
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        pieces.extend(broken_off.stream("Once upon a time", **GREEDY))
+    assert stopped.value.generated == text
+
+
+def test_what_ends_a_text_is_no_part_of_it(lm):
+    """Also where the id that ends it stands for letters."""
+    ids, trace = lm.tokenizer.encode("Once upon a time"), []
+    whole = lm.generate("Once upon a time", trace=trace, **GREEDY)
+    new = [step.tokens[0] for step in trace]
+    end = next(token for token in new[5:] if token not in new[:5])
+    before = new[: new.index(end)]
+    text = lm.tokenizer.decode([*ids, *before]).removeprefix("Once upon a time")
+    assert whole.startswith(text)
+    for ends in (end, [end]):
+        assert lm.generate("Once upon a time", eos_token_ids=ends, **GREEDY) == text
+        assert "".join(lm.stream("Once upon a time", eos_token_ids=ends, **GREEDY)) == text
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -28,17 +30,130 @@ def test_generate_prints_the_text_and_nothing_else(capsys):
     options = {"max_new_tokens": 20, "temperature": 0.7, "seed": 3}
     expected = minidecilm.generate("Once upon a time", **options)
     arguments = ("--max-new-tokens", 20, "--temperature", 0.7, "--seed", 3)
-    assert run(capsys, "generate", "Once upon a time", *arguments) == (0, expected + "\n", "")
+    assert run(capsys, "generate", "Once upon a time", *arguments)[:2] == (0, expected + "\n")
     echoed = run(capsys, "generate", "Once upon a time", "--echo", *arguments)
-    assert echoed == (0, "Once upon a time" + expected + "\n", "")
+    assert echoed[:2] == (0, "Once upon a time" + expected + "\n")
 
 
-def test_generate_reads_standard_input(capsys, monkeypatch):
-    import io
+def test_generate_says_in_one_line_what_it_took(capsys):
+    totals = minidecilm.Totals()
+    minidecilm.generate("Once upon a time", max_new_tokens=20, temperature=0, totals=totals)
+    err = run(capsys, "generate", "Once upon a time", "--max-new-tokens", 20, "--temperature", 0)[2]
+    assert len(err.splitlines()) == 1
+    found = re.fullmatch(
+        r"read (\S+) tokens \((\S+) a second\), wrote (\S+) \((\S+) a second\), cache (\S+) bytes\n", err
+    )
+    tokens, reading, written, writing, nbytes = (float(part.replace(",", "")) for part in found.groups())
+    ids = minidecilm.load("demo").tokenizer.encode("Once upon a time")
+    # What the last token will have to say is cached when it is read.
+    heads = sum(minidecilm.load("demo").config.num_key_value_heads_per_layer)
+    slot = heads * 2 * minidecilm.load("demo").config.head_dim * 4
+    assert (tokens, written, nbytes) == (len(ids), 20, (len(ids) + 19) * slot)
+    assert (totals.read_tokens, totals.written_tokens, totals.cache_nbytes) == (tokens, written, nbytes)
+    assert reading > 0
+    assert writing > 0
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO("One day"))
+
+def generate_from(data, *arguments, **options):
+    """Run `minidecilm generate -` on these bytes."""
+    command = [sys.executable, "-m", "minidecilm", "generate", "-", "--max-new-tokens", "5", *arguments]
+    return subprocess.run(command, input=data, capture_output=True, **options)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_generate_reads_standard_input_without_its_last_newline(ending):
     expected = minidecilm.generate("One day", max_new_tokens=5, temperature=0)
-    assert run(capsys, "generate", "-", "--max-new-tokens", 5, "--temperature", 0)[1] == expected + "\n"
+    found = generate_from(b"One day" + ending, "--temperature", "0")
+    assert (found.returncode, found.stdout.decode()) == (0, expected + "\n")
+
+
+def test_only_one_newline_is_cut_off():
+    found = generate_from(b"One day\n\n", "--temperature", "0")
+    assert found.stdout.decode() == minidecilm.generate("One day\n", max_new_tokens=5, temperature=0) + "\n"
+
+
+def test_standard_input_that_is_no_utf_8_is_called_that():
+    found = generate_from(b"na\xefve")
+    assert (found.returncode, found.stdout) == (2, b"")
+    [line] = found.stderr.decode().splitlines()
+    assert "standard input: expected UTF-8, found the byte 0xEF at position 2" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a file descriptor")
+def test_closed_standard_input_is_one_line():
+    closing = ["sh", "-c", 'exec "$@" <&-', "sh"]
+    found = subprocess.run(
+        [*closing, sys.executable, "-m", "minidecilm", "generate", "-"], capture_output=True, text=True
+    )
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("minidecilm generate: standard input is closed")
+    assert len(found.stderr.splitlines()) == 1
+
+
+SLOW = """
+import sys, time
+from minidecilm import generation, trace
+from minidecilm.cli import main
+
+class SlowClock(trace.LayerClock):
+    def __call__(self, *arguments):
+        if self._on_layer is not None:
+            time.sleep(0.25)
+        super().__call__(*arguments)
+
+def slow_sample(*arguments):
+    time.sleep(0.1)
+    return sample(*arguments)
+
+sample, generation.sample, generation.LayerClock = generation.sample, slow_sample, SlowClock
+sys.exit(main())
+"""
+
+
+def screen(written):
+    """What a terminal shows: lines, where a carriage return goes back to the first column."""
+    lines, column = [""], 0
+    for character in written:
+        if character == "\n":
+            lines.append("")
+        elif character != "\r":
+            lines[-1] = lines[-1][:column].ljust(column) + character + lines[-1][column + 1 :]
+        column = 0 if character in "\r\n" else column + 1
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("to_terminal", [True, False], ids=["terminal", "file"])
+def test_bars_never_run_into_the_text_on_a_terminal(to_terminal):
+    """A model slow enough to have bars; where the text goes to a file, writing has one too."""
+    termios = pytest.importorskip("termios")
+    expected = minidecilm.generate("Once upon a time", max_new_tokens=20, temperature=0)
+    terminal, inner = os.openpty()
+    termios.tcsetwinsize(inner, (24, 80))  # bars need room
+    arguments = ["generate", "Once upon a time", "--echo", "--max-new-tokens", "20", "--temperature", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, *arguments],
+        stdout=inner if to_terminal else subprocess.PIPE,
+        stderr=inner,
+        stdin=inner,
+    ) as process:
+        os.close(inner)
+        parts = []
+        with suppress(OSError):  # what a terminal says when nothing holds it any more
+            while part := os.read(terminal, 4096):
+                parts.append(part)
+        text = "" if to_terminal else process.stdout.read().decode()
+    os.close(terminal)
+    assert process.returncode == 0
+    written = b"".join(parts).decode()
+    assert "reading 5 tokens:" in written
+    assert ("writing:" in written) == (not to_terminal)
+    shown = screen(written)
+    if to_terminal:
+        text, *shown = "\n".join(shown).partition("\nread 5 tokens")
+        shown = ["", *"".join(shown).splitlines()]
+    assert text.rstrip("\n").endswith("Once upon a time" + expected.rstrip())
+    assert text.count("%") == 0
+    assert shown[-1 if shown[-1] else -2].startswith("read 5 tokens (")
 
 
 def test_generate_writes_a_trace(capsys, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 import minidecilm
 from minidecilm import rope
+from minidecilm.sampling import log_softmax
 from tests import checks
 
 
@@ -75,6 +76,9 @@ def test_eos_ends_a_row_while_others_go_on(model):
     np.testing.assert_array_equal(found[1], whole[1])
     assert trace[-1].finished == ["eos", "length"]
     assert trace[at + 1].tokens[0] is None
+    for one in (eos, np.int64(eos), [eos]):
+        found = minidecilm.generate_tokens(model, [5, 9], max_new_tokens=12, temperature=0, eos_token_ids=one)
+        assert found.tolist() == whole[0][: at + 1].tolist()
     going_on = minidecilm.generate_tokens(ending, [5, 9], max_new_tokens=12, temperature=0, eos_token_ids=())
     np.testing.assert_array_equal(going_on, whole[0])
 
@@ -91,6 +95,8 @@ def test_eos_ends_a_row_while_others_go_on(model):
         ({"max_length": 2}, "shorten the prompt"),
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
+        ({"eos_token_ids": "</s>"}, "eos_token_ids: expected an integer or integers, found '</s>'"),
+        ({"eos_token_ids": [2.5]}, r"eos_token_ids: expected an integer or integers, found \[2.5\]"),
     ],
 )
 def test_impossible_arguments(model, arguments, message):
@@ -114,7 +120,7 @@ def test_empty_or_fractional_prompts_are_refused(model, ids):
         minidecilm.generate_tokens(model, ids)
 
 
-def test_ctrl_c_returns_what_there_is(model):
+def test_ctrl_c_reaches_the_caller_with_what_there_is(model):
     expected = minidecilm.generate_tokens(model, [5, 9], max_new_tokens=8, temperature=0)
     calls = 0
 
@@ -127,8 +133,12 @@ def test_ctrl_c_returns_what_there_is(model):
             return super().__call__(*args, **kwargs)
 
     slow = Interrupted(model.config, model.weights, model.backend)
-    found = minidecilm.generate_tokens(slow, [5, 9], max_new_tokens=8, temperature=0)
-    np.testing.assert_array_equal(found, expected[:3])
+    trace = []
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        minidecilm.generate_tokens(slow, [5, 9], max_new_tokens=8, temperature=0, trace=trace)
+    assert isinstance(stopped.value, minidecilm.Interrupted)
+    np.testing.assert_array_equal(stopped.value.generated, expected[:3])
+    assert [step.tokens[0] for step in trace] == expected[:3].tolist()
 
 
 def test_damaged_weights_are_named_not_sampled(model):
@@ -162,6 +172,26 @@ def test_trace_says_what_every_step_did():
     assert trace[0].rope_base == [10000.0]  # 60 tokens, below M = 64
     assert trace[-1].rope_base[0] > 10000.0
     json.dumps([asdict(step) for step in trace])  # plain data
+
+
+def test_a_step_computes_log_probabilities_only_for_a_trace(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr(minidecilm.trace, "log_softmax", lambda x: calls.append(1) or log_softmax(x))
+    minidecilm.generate_tokens(model, [5, 9], max_new_tokens=4, temperature=0)
+    assert calls == []
+    minidecilm.generate_tokens(model, [5, 9], max_new_tokens=4, temperature=0, trace=[])
+    assert len(calls) == 4
+
+
+def test_totals_add_up(model):
+    totals = minidecilm.Totals()
+    for prompts in ([[5, 9], [1, 2, 3]], [[7]]):
+        minidecilm.generate_tokens(model, prompts, max_new_tokens=4, eos_token_ids=(), totals=totals)
+    assert (totals.rows, totals.read_tokens, totals.written_tokens) == (3, 6, 12)
+    assert totals.cache_nbytes == (1 + 3) * 2 * 16 * 4 * 14
+    assert totals.read_seconds > 0
+    assert totals.write_seconds > 0
+    assert str(minidecilm.Totals(1, 5, 1, 0.5)) == "read 5 tokens (10 a second), wrote 1, cache 0 bytes"
 
 
 def test_progress_bars_go_to_stderr(model, capsys):

@@ -1,6 +1,9 @@
 """`minidecilm plot`: files of every kind, and one line for every mistake."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -138,3 +141,19 @@ def test_odd_names_and_short_contexts(capsys, tmp_path):
         arguments = ("plot", "kv-cache", tmp_path / name, "--csv", tmp_path / "p.csv")
         assert run(capsys, *arguments, "--out", tmp_path / "p.svg")[0] == 0
         assert len((tmp_path / "p.csv").read_text().splitlines()) == 3  # 16 and 32 tokens
+
+
+def test_a_window_that_is_not_installed_is_not_needed(tmp_path):
+    """A notebook sets MPLBACKEND to one that the environment of a command may lack."""
+    file = tmp_path / "heads.svg"
+    command = [sys.executable, "-m", "minidecilm", "plot", "kv-heads", "--out", str(file)]
+    for window in ("no-such-window", "module://no_such_module.window"):
+        found = subprocess.run(command, env={**os.environ, "MPLBACKEND": window}, capture_output=True)
+        assert (found.returncode, found.stderr) == (0, b"")
+        assert file.stat().st_size > 1000
+        file.unlink()
+    code = "from minidecilm import plots\nwith plots.style(): import matplotlib\n"
+    code += "import os; print(matplotlib.get_backend(), os.environ['MPLBACKEND'])"
+    environment = {**os.environ, "MPLBACKEND": "svg"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert found.stdout == "svg svg\n"  # what a program has chosen for its own windows stays
