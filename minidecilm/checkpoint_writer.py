@@ -1,7 +1,6 @@
 """Writing a checkpoint folder: the published layout and sharding, streamed, from given or random weights."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidecilm.config import Config
-from minidecilm.files import require_file
+from minidecilm.files import require_file, resolved, temporary_beside
 from minidecilm.progress import ProgressBar, progress_bar
 from minidecilm.safetensors_file import DTYPES, Array, TensorSource, format_name, write_safetensors
 
@@ -199,22 +198,23 @@ def _counted(source: TensorSource, bar: ProgressBar) -> TensorSource:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` on success and vanishes on failure, Ctrl-C included."""
-    folder = folder.resolve()  # through a link, as if it were what it leads to
+    folder = resolved(folder)  # through a link, as if it were what it leads to
+    _require_room(folder)
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"{folder.parent}: no such folder; make it first")
+    with temporary_beside(folder, folder=True) as temporary:
+        yield temporary
+        try:
+            if folder.exists():
+                folder.rmdir()  # Windows does not rename onto a folder, not even an empty one
+            temporary.rename(folder)
+        except OSError:
+            _require_room(folder)  # another writer may have been faster
+            raise
+
+
+def _require_room(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"{folder}: exists and is not an empty folder; remove it or choose another name"
         )
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(f"{folder.parent}: no such folder; make it first")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists():
-            folder.rmdir()  # Windows does not rename onto a folder, not even an empty one
-        temporary.rename(folder)
-    except BaseException as problem:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(problem, OSError) and problem.filename is None:  # a full disk, say
-            problem.filename = str(folder)
-        raise

@@ -1,10 +1,19 @@
-"""Files from outside, and files that appear whole or not at all."""
+"""Files from outside, and files and folders that appear whole or not at all."""
 
+import os
+import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from minidecilm.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed writer left behind stays
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -17,13 +26,93 @@ def replacing(path: Path) -> Iterator[Path]:
         raise IsADirectoryError(f"{path} is a folder: give the name of a file to write")
     if path.exists() and not path.is_file():  # to be replaced is not what a device expects
         raise FileExistsError(f"{path} is a pipe or device: give the name of a file to write")
-    path = path.resolve()  # writes through a link, rather than replace it
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    path = resolved(path)  # writes through a link, rather than replace it
+    with temporary_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def resolved(path: Path) -> Path:
+    """Follow links to where a file or folder is, or is to be.
+
+    Raises
+    ------
+    OSError
+        If the links lead in a circle.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError:  # up to Python 3.12
+        raise OSError(f"{path}: its links lead in a circle; give another name") from None
+
+
+@contextmanager
+def temporary_beside(path: Path, folder: bool = False) -> Iterator[Path]:
+    """Make an empty file, or folder, that no other writer of `path` has; at the end it goes, unless renamed.
+
+    A writer holds a lock, which ends with it: what killed writers of `path` have left behind is removed first.
+    An OSError of the block that names no file, as that of a full disk, names `path`.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    lock = None
+    try:
+        _remove_left_over(path)
+        while not temporary.exists():  # again where another writer took it for left over before it was locked
+            _unlock(lock)
+            if folder:
+                temporary.mkdir()
+            else:
+                temporary.touch(exist_ok=False)
+            lock = _lock(temporary, wait=True)
+        yield temporary
+    except OSError as problem:
+        if problem.errno is not None and problem.filename in (None, str(temporary)):
+            problem.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        _unlock(lock)
+
+
+def _remove_left_over(path: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.part")
+    for found in path.parent.iterdir() if os.access(path.parent, os.R_OK) else ():
+        if pattern.fullmatch(found.name):
+            lock = _lock(found, wait=False)
+            if lock is not None:
+                _remove(found)
+                _unlock(lock)
+
+
+def _lock(path: Path, wait: bool) -> int | None:
+    """Lock a file or folder until the descriptor that is returned is closed, or this process ends.
+
+    None if a living writer holds it, or the system has no such locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def require_file(path: Path) -> None:
