@@ -199,6 +199,7 @@ class LanguageModel:
         self, prompts: list[str], stop: str | Sequence[str] | None, template: str | None
     ) -> tuple[list[list[int]], list["_RowText"]]:
         """Encode the prompts and make one text collector per row."""
+        self.checkpoint.check_unchanged(mapped=True)  # reading where a file was cut off ends the process
         if self.tokenizer is None:
             raise CheckpointError(
                 f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
@@ -350,6 +351,7 @@ def load(
             f"vocab_size = {checkpoint.config.vocab_size}: they do not belong together"
         )
     tensors = _convert(checkpoint, weights, progress)
+    checkpoint.check_unchanged(mapped=True)
     network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)
     return LanguageModel(network, tokenizer, checkpoint)
 

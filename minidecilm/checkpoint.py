@@ -18,7 +18,7 @@ from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
 from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
 from minidecilm.config import MAX_CONFIG_BYTES, Config
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.files import require_file
+from minidecilm.files import Seen, require_file
 from minidecilm.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
 from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
 from minidecilm.scheme import Scheme
@@ -59,6 +59,8 @@ class Checkpoint:
         The safetensors files that are mapped.
     scheme : Scheme or None
         How weights are packed; None if all are floats.
+    seen : tuple of Seen
+        What config.json and the safetensors files were when they were opened.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Checkpoint:
     tensors: dict[str, Weight]
     files: tuple[Path, ...]
     scheme: Scheme | None = None
+    seen: tuple[Seen, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -76,6 +79,17 @@ class Checkpoint:
     def dtypes(self) -> Counter[str]:
         """Number of tensors by storage dtype: ``Counter({"bfloat16": 291})``."""
         return Counter(str(tensor.dtype) for tensor in self.tensors.values())
+
+    def check_unchanged(self, mapped: bool = False) -> None:
+        """Refuse to go on if a file changed since it was opened; see :meth:`minidecilm.files.Seen.check`.
+
+        Raises
+        ------
+        CheckpointError
+            Naming the file.
+        """
+        for file in self.seen:
+            file.check(mapped)
 
     def float_tensors(self) -> dict[str, Array]:
         """Return the tensors, none of which may be packed.
@@ -138,6 +152,9 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
             config_path, "the model's config.json", "no such file", "copy it from the weights' source"
         )
     require_file(config_path)
+    names = {SINGLE_NAME} if weight_map is None else set(weight_map.values())
+    paths = [config_path, *(folder / name for name in sorted(names))]
+    seen = tuple(Seen.now(path) for path in paths if path.exists())  # before anything is read
     config, scheme = _read_config(config_path)
     tensors, origin = _map_files(folder, weight_map)
     shapes = config.parameter_shapes()
@@ -159,7 +176,7 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
             rows, columns = shape
             codes, scales = tensors[f"{name}.codes"], tensors[f"{name}.scales"]
             weights[name] = PackedWeight(codes, scales, (rows, columns), scheme.group)
-    return Checkpoint(folder, config, weights, tuple(sorted(set(origin.values()))), scheme)
+    return Checkpoint(folder, config, weights, tuple(sorted(set(origin.values()))), scheme, seen)
 
 
 def _read_config(path: Path) -> tuple[Config, Scheme | None]:

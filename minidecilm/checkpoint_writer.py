@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -99,6 +99,7 @@ def write_folder(
     tensors: Iterable[TensorSource],
     *,
     companions: Iterable[Path] = (),
+    check: Callable[[], None] = lambda: None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: bool | None = None,
 ) -> None:
@@ -114,6 +115,8 @@ def write_folder(
         Each name once.
     companions : iterable of Path
         Files that are copied, the tokenizer's for instance.
+    check : callable
+        Is called when all is written; what it raises keeps the folder from appearing.
     """
     folder = Path(folder)
     sources = {source.name: source for source in tensors}
@@ -138,6 +141,7 @@ def write_folder(
         if len(shards) > 1:
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             (new / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        check()
 
 
 def write_random_checkpoint(

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from minidecilm.errors import CheckpointError
@@ -50,7 +51,7 @@ def resolved(path: Path) -> Path:
 def temporary_beside(path: Path, folder: bool = False) -> Iterator[Path]:
     """Make an empty file, or folder, that no other writer of `path` has; at the end it goes, unless renamed.
 
-    A writer holds a lock, which ends with it: what killed writers of `path` have left behind is removed first.
+    A writer holds a lock, which ends with it: what killed writers of `path` left behind is removed first.
     An OSError of the block that names no file, as that of a full disk, names `path`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -113,6 +114,45 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a file was when it was opened, to notice later that it is another, or was written to since."""
+
+    path: Path
+    number: tuple[int, int]  # device and inode: a file put in its place has others
+    size: int
+    changed: int  # nanoseconds
+
+    @classmethod
+    def now(cls, path: Path) -> "Seen":
+        """Look at a file."""
+        found = path.stat()
+        return cls(path, (found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns)
+
+    def check(self, mapped: bool = False) -> None:
+        """Refuse to go on if the file is no longer the same.
+
+        Parameters
+        ----------
+        mapped : bool
+            The file is memory-mapped, so that it stays whole for this process where its name was removed or
+            given to another: only writing into it counts.
+
+        Raises
+        ------
+        CheckpointError
+            Naming the file.
+        """
+        now = Seen.now(self.path) if self.path.exists() else None
+        if now == self or (mapped and (now is None or now.number != self.number)):
+            return
+        found = "none" if now is None else f"one of {now.size:,} bytes, written since"
+        raise CheckpointError(
+            f"{self.path}: expected the file of {self.size:,} bytes that was opened, found {found}; "
+            "let what writes there finish, then open the model again"
+        )
 
 
 def require_file(path: Path) -> None:

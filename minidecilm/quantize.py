@@ -97,6 +97,8 @@ def quantize_weights(
         for name, weight in weights.items():
             bits = scheme.bits(name, weight.shape)
             if bits is None:
+                for _ in _finite_blocks(weight, f"tensor {name}"):
+                    pass
                 packed[name] = weight
             else:
                 packed[name] = quantize_weight(weight, bits, scheme.group, f"tensor {name}")
@@ -134,7 +136,8 @@ def quantize_checkpoint(
     Raises
     ------
     CheckpointError, ConfigError
-        If `source` is no checkpoint, is quantised already, or holds NaN or infinity.
+        If `source` is no checkpoint, is quantised already, holds NaN or infinity in any tensor, or changes
+        meanwhile.
     FileExistsError
         If `folder` exists and is not empty.
 
@@ -154,7 +157,8 @@ def quantize_checkpoint(
     for name, weight in checkpoint.float_tensors().items():
         bits = scheme.bits(name, weight.shape)
         if bits is None:
-            sources.append(TensorSource.from_array(name, weight))
+            blocks = _finite_blocks(weight, f"{source}: tensor {name}")
+            sources.append(TensorSource.from_array(name, weight)._replace(chunks=blocks))
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
     write_folder(
@@ -162,6 +166,7 @@ def quantize_checkpoint(
         config.to_dict() | {"quantization_config": scheme.to_dict(config.tie_word_embeddings)},
         sources,
         companions=[file for name in _COMPANIONS if (file := checkpoint.folder / name).exists()],
+        check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,
         progress=progress,
     )
@@ -202,14 +207,28 @@ def _quantized_blocks(matrix: Array, bits: int, group: int, where: str) -> Itera
         high, low = values.max(axis=1), values.min(axis=1)  # (N,); NaN if any is
         finite = np.isfinite(high) & np.isfinite(low)
         if not finite.all():
-            row = start + np.flatnonzero(~finite)[0] // groups
-            raise CheckpointError(f"{where}: expected finite values, found NaN or infinity in row {row}")
+            raise _not_finite(where, start + np.flatnonzero(~finite)[0] // groups)
         largest = np.where(-low > high, low, high)  # (N,), with its sign
         exact = np.abs(largest) / 127 if bits == 8 else _least_error_scales(values, largest, codes)
         scales = _rounded(exact)
         _round(values, _inverse(scales)[:, None], bits, out=codes)
         narrow = codes.astype(np.int8).reshape(len(padded), -1)[:, : -(-columns // 8) * 8]
         yield pack_codes(narrow, bits), pack_scales(scales.reshape(len(padded), groups))
+
+
+def _finite_blocks(weight: Array, where: str) -> Iterator[Array]:
+    """Yield some rows at a time of what stays as it is stored, once they are known to be finite."""
+    step = max(1, _BLOCK // (weight.size // len(weight)))
+    for start in range(0, len(weight), step):
+        block = weight[start : start + step]
+        finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
+        if not finite.all():
+            raise _not_finite(where, start + np.flatnonzero(~finite)[0])
+        yield block
+
+
+def _not_finite(where: str, row: int) -> CheckpointError:
+    return CheckpointError(f"{where}: expected finite values, found NaN or infinity in row {row}")
 
 
 def _round(values: Array, inverse: Array | np.float32, bits: int, out: Array) -> None:

@@ -213,6 +213,24 @@ def test_hub_ids_load_from_the_hub_cache(tmp_path, monkeypatch, lm):
         minidecilm.load("Org/Other")
 
 
+def test_a_file_written_to_since_it_was_opened_is_not_read_on(tmp_path, lm):
+    """A mapped file that was cut short would end the process; one that was replaced stays whole for it."""
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
+    opened = minidecilm.load(folder)
+    weights = next(folder.glob("*.safetensors"))
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:100])
+    assert opened.generate("Once", **GREEDY) == lm.generate("Once", **GREEDY)
+    weights.write_bytes(content)
+    opened = minidecilm.load(folder)
+    with weights.open("r+b") as file:
+        file.truncate(len(content) // 2)
+    for call in (lambda: opened.generate("Once"), lambda: list(opened.stream("Once"))):
+        with pytest.raises(CheckpointError, match="expected the file of .* written since"):
+            call()
+
+
 def test_demo_is_what_it_says(lm):
     heads = lm.config.num_key_value_heads_per_layer
     assert set(heads) == {1, 2, 4}

@@ -357,11 +357,21 @@ def test_packed_weights_without_their_key_are_refused_with_the_reason(source, tm
         open_checkpoint(tmp_path / "new")
 
 
-def test_values_that_are_not_finite_leave_nothing_and_are_named(source, tmp_path):
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.1.self_attn.k_proj.weight",
+        "model.embed_tokens.weight",
+        "model.layers.1.input_layernorm.weight",
+        "model.norm.weight",
+    ],
+)
+def test_values_that_are_not_finite_leave_nothing_and_are_named(source, tmp_path, name, wrong):
+    """Also in what is not quantised."""
     tensors = dict(open_checkpoint(source).tensors)
-    name = "model.layers.1.self_attn.k_proj.weight"
     tensors[name] = tensors[name].copy()
-    tensors[name][3, 19] = np.nan
+    tensors[name][3] = wrong
     sources = [checkpoint_writer.TensorSource.from_array(*item) for item in tensors.items()]
     checkpoint_writer.write_checkpoint(ODD, tmp_path / "bad", sources)
     with pytest.raises(CheckpointError, match=rf"bad: tensor {name}: expected finite values.*row 3"):
@@ -369,6 +379,36 @@ def test_values_that_are_not_finite_leave_nothing_and_are_named(source, tmp_path
     with pytest.raises(CheckpointError, match=rf"tensor {name}: expected finite"):
         minidecilm.load(tmp_path / "bad", weights="int8")
     assert sorted(os.listdir(tmp_path)) == ["bad", "source"]
+
+
+def rewritten(file):
+    file.write_bytes(file.read_bytes())
+
+
+def cut_short(file):
+    os.truncate(file, file.stat().st_size)  # to what it has: only the time tells
+
+
+def put_in_place(file):
+    other = file.with_name("other")
+    other.write_bytes(file.read_bytes())
+    other.replace(file)
+
+
+@pytest.mark.parametrize("change", [rewritten, cut_short, put_in_place, os.remove])
+@pytest.mark.parametrize("name", ["model-00002-of-00010.safetensors", "config.json"])
+def test_a_source_that_changes_meanwhile_leaves_nothing(source, tmp_path, monkeypatch, change, name):
+    whole = checkpoint_writer.write_safetensors
+
+    def write_and_change(*arguments):
+        whole(*arguments)
+        if arguments[0].name.startswith("model-00003-of"):
+            change(source / name)
+
+    monkeypatch.setattr(checkpoint_writer, "write_safetensors", write_and_change)
+    with pytest.raises(CheckpointError, match=f"{name}: expected the file of .* bytes that was opened"):
+        quantize_checkpoint(source, tmp_path / "new", max_shard_bytes=1500)
+    assert sorted(os.listdir(tmp_path)) == ["source"]
 
 
 def test_a_packed_checkpoint_is_not_packed_again(source, tmp_path):
