@@ -4,8 +4,11 @@ Bad input gives one line on stderr and exit code 2.
 """
 
 import argparse
+import ctypes
+import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
@@ -32,6 +35,7 @@ from minidecilm.trace import Step, Totals
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 _MAX_PROMPT_BYTES = 16 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,27 +53,56 @@ def _say(message: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = build_parser().parse_args(arguments)
+    command = "minidecilm"
     try:
+        options = build_parser().parse_args(arguments)
+        command += f" {options.command}"
         if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(
                 errors="replace"
             )  # a terminal that lacks a character shows a question mark
-        code = int(options.run(options))
+        _say_on_bus_error(command, options)
+        with np.errstate(all="ignore"):  # a command says what is wrong in a line of its own
+            code = int(options.run(options))
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         _drop_output()
         return 1
-    except (ValueError, OSError, MemoryError) as problem:
-        _say(f"minidecilm {options.command}: {problem}")
+    except MemoryError as problem:
+        _say(f"{command}: not enough memory" + (f": {problem}" if str(problem) else ""))
+        return 2
+    except (ValueError, OSError) as problem:
         if isinstance(problem, OSError):
+            if problem.filename is None and problem.errno in _FULL:  # what writes to a file names it
+                problem.filename = "standard output"
             _drop_output()
+        _say(f"{command}: {problem}")
         return 2
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
+
+
+def _say_on_bus_error(command: str, options: argparse.Namespace) -> None:
+    """Say in one line why the system ends a process that reads where a mapped file was cut short."""
+    if not hasattr(signal, "SIGBUS"):
+        return
+    given = (getattr(options, name, None) for name in ("model", "source", "other"))
+    models = " or ".join([str(name) for name in given if name] + getattr(options, "models", [])) or "demo"
+    line = f"{command}: a file of {models} was cut short while it was read; let what writes there finish\n"
+
+    def say(_: int) -> None:
+        os.write(2, line.encode(errors="replace"))
+        os._exit(2)
+
+    # Python's own handlers would run only after the read, which fails.
+    _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(say))
+    ctypes.CDLL(None).signal(int(signal.SIGBUS), _handlers[-1])
+
+
+_handlers: list[Any] = []  # what C calls has to stay
 
 
 def _drop_output() -> None:

@@ -80,6 +80,40 @@ class Recorder:
         self.values[layer, stage] = on_host(value).copy()
 
 
+_NORMS = ("input_layernorm", "post_attention_layernorm", "norm")
+
+
+class FaultFinder:
+    """An observer that notes the first stage that is not finite, or a norm of a token at which it vanishes.
+
+    RMSNorm divides by the root of the mean square. Where that overflows, it divides by infinity, and the rest
+    of the network computes with zeros, all of them finite.
+
+    Attributes
+    ----------
+    fault : str or None
+        The stage and what is wrong with it, such as "down_proj of layer 3 is not finite".
+    """
+
+    def __init__(self) -> None:
+        self.stages: Collection[str] = tuple(stage for stage in STAGES if stage != "attention_weights")
+        self.fault: str | None = None
+        self._tokens = np.zeros((1, 1), np.bool_)  # (B, T), whether there is anything in what is normalised
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        """Look at one stage."""
+        found = on_host(value)
+        what = None
+        if not np.isfinite(found).all():
+            what = "is not finite"
+        elif stage in ("embed_tokens", "hidden_states"):
+            self._tokens = np.any(found != 0, axis=-1)
+        elif stage in _NORMS and np.any(self._tokens[:, -found.shape[1] :] & ~np.any(found != 0, axis=-1)):
+            what = "vanishes, because the mean square of its input overflows"
+        if what and self.fault is None:
+            self.fault = f"{stage} {what}" if layer is None else f"{stage} of layer {layer} {what}"
+
+
 class Showing:
     """Passes stages on to an observer, if there is one and it asked for them."""
 

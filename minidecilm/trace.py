@@ -96,16 +96,27 @@ def _rate(tokens: int, seconds: float) -> str:
 
 
 class LayerClock:
-    """An observer that times every layer, and calls `on_layer`, if there is one, with 1 after each."""
+    """An observer that times every layer, and calls `on_layer`, if there is one, with 1 after each.
+
+    Attributes
+    ----------
+    started : float
+        When it was made.
+    layer_seconds : list of float
+    hidden_states : (B, T, E) array or None
+        What the last layer passed on.
+    """
 
     def __init__(self, on_layer: Callable[[int], Any] | None) -> None:
         self.stages: Collection[str] = ("hidden_states",)
         self.started = self._last = perf_counter()
         self.layer_seconds: list[float] = []
+        self.hidden_states: Array | None = None
         self._on_layer = on_layer
 
     def __call__(self, layer: int | None, stage: str, value: Array) -> None:
         """Note the time a layer took."""
+        self.hidden_states = value
         now = perf_counter()
         self.layer_seconds.append(now - self._last)
         self._last = now

@@ -14,6 +14,9 @@ BACKENDS = ("auto", "numpy", "numba", "cupy")
 #: it, and many of them before Numba has loaded its compiled code, let alone compiled it.
 AUTO_PARAMETERS = 100_000_000
 
+#: More threads are refused, unless the machine has more cores: tens of thousands end the process.
+MAX_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -58,11 +61,12 @@ def check_threads() -> None:
     Raises
     ------
     ValueError
-        If NUMBA_NUM_THREADS is set to anything but a positive integer.
+        If NUMBA_NUM_THREADS is set to anything but an integer from 1 to a thousand or so.
     """
     threads = os.environ.get("NUMBA_NUM_THREADS", "1")
-    if not threads.isdecimal() or int(threads) < 1:
-        raise ValueError(f"NUMBA_NUM_THREADS={threads!r}: expected an integer of at least 1")
+    most = max(MAX_THREADS, os.cpu_count() or 1)
+    if not threads.isdecimal() or len(threads) > 9 or not 1 <= int(threads) <= most:
+        raise ValueError(f"NUMBA_NUM_THREADS={threads[:20]!r}: expected an integer from 1 to {most}")
 
 
 def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float32") -> Backend:

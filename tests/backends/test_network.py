@@ -137,9 +137,11 @@ def test_what_numba_cannot_do_is_one_line(monkeypatch):
     monkeypatch.setenv(numba_backend.KERNELS_VARIABLE, "fast")
     with pytest.raises(ValueError, match="MINIDECILM_KERNELS='fast': choose from explicit, portable"):
         minidecilm.load("demo", backend="numba")
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "0")
-    with pytest.raises(ValueError, match="NUMBA_NUM_THREADS='0': expected an integer of at least 1"):
-        minidecilm.load("demo", backend="numba")
+    for threads in ("0", "40000", "9" * 5000, "-1", "two"):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+        said = rf"NUMBA_NUM_THREADS='{threads[:20]}': expected an integer from 1 to \d+$"
+        with pytest.raises(ValueError, match=said):
+            minidecilm.load("demo", backend="numba")
 
 
 def test_threads_that_generate_side_by_side(backend, data):

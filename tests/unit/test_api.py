@@ -227,7 +227,7 @@ def test_a_file_written_to_since_it_was_opened_is_not_read_on(tmp_path, lm):
     with weights.open("r+b") as file:
         file.truncate(len(content) // 2)
     for call in (lambda: opened.generate("Once"), lambda: list(opened.stream("Once"))):
-        with pytest.raises(CheckpointError, match="expected the file of .* written since"):
+        with pytest.raises(CheckpointError, match=r"expected the file of .* written since"):
             call()
 
 

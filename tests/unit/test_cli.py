@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 import minidecilm
+from minidecilm.api import DEMO_FOLDER
 from minidecilm.cli import main
 from tests import checks
 
@@ -348,3 +350,62 @@ def test_ctrl_c_prints_what_there_is():
     assert process.returncode == 130
     assert (started + out).strip()
     assert err == "interrupted\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="the system has no such signal")
+def test_a_file_cut_short_during_a_run_is_one_line(tmp_path):
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
+    arguments = ["generate", "Once upon a time", "--model", str(folder), "--max-new-tokens", "200"]
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.read(1)
+        for file in folder.glob("*.safetensors"):
+            os.truncate(file, 4096)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err == (
+        f"minidecilm generate: a file of {folder} was cut short while it was read; "
+        "let what writes there finish\n"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_ctrl_c_while_the_program_loads_is_one_line(delay):
+    """The first moments are Python's own: it may not have got to this package yet."""
+    code = HEEDING_CTRL_C.replace("minidecilm.cli import main", "minidecilm.__main__ import run as main")
+    code = code.replace("\nfrom", "\nprint('begun', flush=True)\nfrom")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "generate", "Once", "--max-new-tokens", "1000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no device that is always full")
+@pytest.mark.parametrize("arguments", [["generate", "Once"], ["info", "demo"]], ids=lambda a: a[0])
+def test_a_full_disk_behind_standard_output_is_named(arguments):
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "minidecilm", *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert found.returncode == 2
+    assert found.stderr == (
+        f"minidecilm {arguments[0]}: [Errno 28] No space left on device: 'standard output'\n"
+    )
+
+
+def test_running_out_of_memory_is_said(capsys, monkeypatch):
+    def out_of_memory(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("minidecilm.cli.load", out_of_memory)
+    assert run(capsys, "generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")

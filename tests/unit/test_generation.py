@@ -141,12 +141,29 @@ def test_ctrl_c_reaches_the_caller_with_what_there_is(model):
     assert [step.tokens[0] for step in trace] == expected[:3].tolist()
 
 
-def test_damaged_weights_are_named_not_sampled(model):
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("model.norm.weight", np.nan, "norm is not finite"),
+        ("lm_head.weight", np.inf, "lm_head is not finite"),
+        ("model.layers.3.self_attn.v_proj.weight", np.nan, "v of layer 3 is not finite"),
+        ("model.layers.2.mlp.down_proj.weight", 1e30, "input_layernorm of layer 3 vanishes"),
+        ("model.layers.5.mlp.down_proj.weight", 1e30, "norm vanishes"),
+        ("model.embed_tokens.weight", 1e25, "input_layernorm of layer 0 vanishes"),
+    ],
+)
+def test_damaged_weights_are_named_not_sampled(model, name, value, fault):
+    """Also those that are finite, but whose squares are not: all that follows would come from zeros."""
     weights = dict(model.weights)
-    weights["model.norm.weight"] = np.full(model.config.hidden_size, np.nan, np.float32)
+    weights[name] = np.full(weights[name].shape, value, np.float32)
+    if np.isfinite(value):  # not all the same, so that the sums do not cancel out
+        weights[name] *= np.sign(np.random.default_rng(0).standard_normal(weights[name].shape))
     damaged = minidecilm.model.DeciLM(model.config, weights, model.backend)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match=f"^{fault}.* in float32: the weights are damaged, or too large"):
         minidecilm.generate_tokens(damaged, [5, 9])
+    if np.isfinite(value):
+        wide = minidecilm.model.DeciLM(model.config, weights, model.backend, "float64")
+        assert len(minidecilm.generate_tokens(wide, [5, 9], max_new_tokens=3, eos_token_ids=())) == 3
 
 
 def test_trace_says_what_every_step_did():
