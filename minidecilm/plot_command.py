@@ -7,6 +7,7 @@ from minidecilm import costs, plots
 from minidecilm.api import LanguageModel, load
 from minidecilm.config import Config
 from minidecilm.figures import OF_A_RUN, OF_CONFIGS
+from minidecilm.files import resolved
 from minidecilm.generation import check_length
 from minidecilm.info import find_model
 from minidecilm.presets import PRESET_NAMES
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             raise FileNotFoundError(f"{path}: there is no such folder")
         if path is not None and path.exists() and not path.is_file():
             raise ValueError(f"{path}: expected the name of a file to write, found a folder, pipe or device")
-    if options.csv is not None and options.csv.resolve() == options.out.resolve():
+    if options.csv is not None and resolved(options.csv) == resolved(options.out):
         raise ValueError(f"{options.csv}: --out and --csv name the same file")
     if options.context is not None and not 1 <= options.context <= _MAX_CONTEXT:
         raise ValueError(f"--context: expected 1 to {_MAX_CONTEXT:,}, found {options.context}")
@@ -86,7 +87,7 @@ def _configs(names: list[str]) -> dict[str, Config]:
     for name in names or ["decilm-6b"]:
         path = Path(name)
         title = plots.TITLES.get(
-            name.lower(), path.resolve().parent.name if path.name == "config.json" else path.name
+            name.lower(), resolved(path).parent.name if path.name == "config.json" else path.name
         )
         title = _plain(title)
         if title in configs:
@@ -96,7 +97,8 @@ def _configs(names: list[str]) -> dict[str, Config]:
 
 
 def _plain(title: str) -> str:
-    """Keep matplotlib from reading a name as mathematics, or as that of something to leave out."""
+    """Keep matplotlib from reading a name as mathematics, as that of something to leave out, or as no text."""
+    title = title.encode(errors="surrogateescape").decode(errors="replace")
     title = title.replace("$", r"\$")
     return f" {title[1:]}" if title.startswith("_") else title
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from minidecilm import preset
+from minidecilm.api import DEMO_FOLDER
 from minidecilm.figures import OF_A_RUN, OF_CONFIGS
 from tests import checks
 from tests.unit.test_cli import run
@@ -38,6 +40,24 @@ def test_several_models(capsys, tmp_path, name):
     )
     numbers = (tmp_path / "p.csv").read_text()
     assert all(title in numbers for title in ("DeciLM-6b", "Llama 2 7B", "Mistral 7B"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux only")
+def test_a_folder_whose_name_is_no_text(tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(DEMO_FOLDER, folder)
+    file, numbers = folder / "heads.png", folder / "heads.csv"
+    assert run(capsys, "plot", "kv-heads", folder, "--out", file, "--csv", numbers)[0] == 0
+    assert "caf\ufffd" in numbers.read_text(encoding="utf-8")
+
+
+def test_links_in_a_circle(tmp_path, capsys):
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    code, _, err = run(
+        capsys, "plot", "kv-heads", "--out", tmp_path / "a.svg", "--csv", tmp_path / "loop.csv"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert "links lead in a circle" in err
 
 
 def test_a_config_of_ones_own(capsys, tmp_path):
