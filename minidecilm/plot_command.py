@@ -97,7 +97,7 @@ def _configs(names: list[str]) -> dict[str, Config]:
 
 
 def _plain(title: str) -> str:
-    """Keep matplotlib from reading a name as mathematics, as that of something to leave out, or as no text."""
+    """Make a name one that matplotlib writes: text, no mathematics, not that of something to leave out."""
     title = title.encode(errors="surrogateescape").decode(errors="replace")
     title = title.replace("$", r"\$")
     return f" {title[1:]}" if title.startswith("_") else title
