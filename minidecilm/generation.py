@@ -12,7 +12,7 @@ from minidecilm.config import Config
 from minidecilm.errors import Interrupted
 from minidecilm.host import on_host
 from minidecilm.model import DeciLM
-from minidecilm.observe import FaultFinder
+from minidecilm.observe import check_numbers
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Sampling, sample
@@ -192,9 +192,9 @@ def generation_steps(
     def next_logits(on_layer: Callable[[int], Any] | None = None) -> tuple[Array, LayerClock]:
         clock = LayerClock(on_layer)
         observer = None if on_layer is None and model.decodes_in_one_go else clock
-        with np.errstate(over="ignore", invalid="ignore"):  # _check_numbers says more than a warning
+        with np.errstate(over="ignore", invalid="ignore"):  # check_numbers says more than a warning
             logits = on_host(model(ids, cache, mask, last_only=True, observer=observer)[:, -1])  # (B, V)
-            _check_numbers(model, seen, logits, clock.hidden_states)
+            check_numbers(model, seen, logits, clock.hidden_states)
         return logits, clock
 
     layers = len(model.config.layers)
@@ -231,24 +231,6 @@ def generation_steps(
             # A row that has ended goes on as padding: it is computed with the others, and counts nowhere.
             ids = np.array([[0 if token is None else token] for token in tokens])  # (B, 1)
             mask = np.array([[0 if why else 1] for why in finished])
-
-
-def _check_numbers(
-    model: DeciLM, rows: Sequence[Sequence[int]], logits: Array, hidden_states: Array | None
-) -> None:
-    """Refuse to go on where a number is not finite, or is so large that its square overflows."""
-    limit = np.sqrt(np.finfo(model.dtype).max / model.config.hidden_size)
-    sound = hidden_states is None or abs(hidden_states).max() < limit  # NaN is not
-    if sound and np.isfinite(logits.max(axis=-1)).all():
-        return
-    for row in rows:
-        finder = FaultFinder()
-        model([row], observer=finder)
-        if finder.fault is not None:
-            raise ValueError(
-                f"{finder.fault} in {model.dtype}: the weights are damaged, or too large for that dtype; "
-                "download them again, or try dtype='float64' of the numpy backend"
-            )
 
 
 def length_limit(config: Config) -> tuple[int, str]:

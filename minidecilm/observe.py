@@ -1,6 +1,6 @@
 """Looking inside a forward pass: every stage has a name, and an observer is shown the stages it asks for."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +112,42 @@ class FaultFinder:
             what = "vanishes, because the mean square of its input overflows"
         if what and self.fault is None:
             self.fault = f"{stage} {what}" if layer is None else f"{stage} of layer {layer} {what}"
+
+
+def check_numbers(
+    model: Callable[..., Array], rows: Sequence[Sequence[int]], logits: Array, hidden_states: Array | None
+) -> None:
+    """Refuse what a model computed if a number is not finite, or is so large that its square overflows.
+
+    Parameters
+    ----------
+    model : callable
+        Runs again on each row by itself, observed, to find out where.
+    rows : sequence of sequences of int
+        What it has read.
+    logits : (B, V) array
+    hidden_states : (B, T, E) array, optional
+        What its last layer passed on.
+
+    Raises
+    ------
+    ValueError
+        Naming the first stage and layer with such a number.
+    """
+    sound = np.isfinite(logits.max(axis=-1)).all()
+    if hidden_states is not None:
+        limit = np.sqrt(np.finfo(hidden_states.dtype).max / hidden_states.shape[-1])
+        sound &= bool(abs(hidden_states).max() < limit)  # NaN is not
+    if sound:
+        return
+    for row in rows:
+        finder = FaultFinder()
+        model([row], observer=finder)
+        if finder.fault is not None:
+            raise ValueError(
+                f"{finder.fault} in {logits.dtype}: the weights are damaged, or too large for that dtype; "
+                "download them again, or try dtype='float64' of the numpy backend"
+            )
 
 
 class Showing:
