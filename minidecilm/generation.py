@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
         Above 1 makes tokens that already occurred less likely; default 1.0.
     seed : int or sequence of int
         One per row, or one for all: a row gives the same text alone or in any batch. Default 0.
-    eos_token_ids : sequence of int
+    eos_token_ids : int or sequence of int
         A row ends with any of these; default: the config's. Empty to go on regardless.
     max_length : int
         Most tokens of prompt and new text together. Default: max_position_embeddings, or four times that for
@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
     min_p: float
     repetition_penalty: float
     seed: int | Sequence[int]
-    eos_token_ids: Sequence[int] | None
+    eos_token_ids: int | Sequence[int] | None
     max_length: int | None
     trace: list[Step] | None
     progress: bool | None
@@ -113,8 +113,10 @@ def generate_tokens(
         return False
 
     with suppress(KeyboardInterrupt):
-        for _ in generation_steps(model, rows, keep, **options):
-            pass
+        for step in generation_steps(model, rows, keep, **options):
+            for row, token in enumerate(step.tokens):
+                if token is not None and step.finished[row] == "eos":
+                    keep(row, token)
     arrays = [np.asarray(row, np.int64) for row in new]
     return arrays[0] if single else arrays
 
@@ -131,7 +133,7 @@ def generation_steps(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     seed: int | Sequence[int] = 0,
-    eos_token_ids: Sequence[int] | None = None,
+    eos_token_ids: int | Sequence[int] | None = None,
     max_length: int | None = None,
     trace: list[Step] | None = None,
     progress: bool | None = None,
@@ -144,7 +146,8 @@ def generation_steps(
     prompts : sequence of sequences of int
         One per row; padded on the left to the longest.
     on_token : callable
-        Is told each new token as (row, token); returns whether the row is to end there.
+        Is told each new token as (row, token), save the one that ends a text; returns whether the row is to
+        end there.
     **options
         See :class:`Options`.
 
@@ -152,7 +155,7 @@ def generation_steps(
     ------
     Step
     """
-    eos = model.config.eos_token_ids if eos_token_ids is None else eos_token_ids
+    eos = model.config.eos_token_ids if eos_token_ids is None else np.atleast_1d(eos_token_ids).tolist()
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     check_length(model.config, max(map(len, prompts)), max_new_tokens, max_length)
     generators = [np.random.default_rng(s) for s in _seeds(seed, len(prompts))]
@@ -181,10 +184,9 @@ def generation_steps(
                     token = sample(logits[row], seen[row], sampling, generators[row])
                     tokens[row] = token
                     seen[row].append(token)
-                    stopped = on_token(row, token)
                     if token in eos:
                         finished[row] = "eos"
-                    elif stopped:
+                    elif on_token(row, token):
                         finished[row] = "stop"
                     elif number == max_new_tokens:
                         finished[row] = "length"
