@@ -1,7 +1,7 @@
 """Text level: load a model, generate, stream."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -11,6 +11,7 @@ from minidecilm.backends import Backend, create_backend
 from minidecilm.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
+from minidecilm.files import hub_name
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
 from minidecilm.packed import Weight
@@ -70,9 +71,9 @@ class LanguageModel:
         return self.model.backend
 
     def __repr__(self) -> str:
-        model = self.model
+        model, folder = self.model, self.checkpoint.folder
         return (
-            f"<LanguageModel {self.checkpoint.folder.name}: {self.config.num_parameters:,} parameters, "
+            f"<LanguageModel {hub_name(folder) or folder.absolute().name}: {self.config.num_parameters:,} parameters, "
             f"backend={self.backend.name}, dtype={model.dtype}, rope={model.rope_policy}>"
         )
 
@@ -290,6 +291,7 @@ def load(
     rope: str = "reference",
     kv_cache: str = "compute",
     adapter: str | Path | None = None,
+    ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
 ) -> LanguageModel:
     """Open a model. Weights are memory-mapped: opening takes no time and no memory, whatever the size.
@@ -315,6 +317,9 @@ def load(
         What keys and values are cached as; "compute" is `dtype`. bfloat16 takes half the memory of float32.
     adapter : None
         Low-rank adapters are not in this version.
+    ignore_config_keys : iterable of str
+        Keys of config.json and generation_config.json to pass over, as if they were not there, because you
+        know that they do not change the network. A str is one key.
     progress : bool, optional
         Show a bar while weights are converted; default: where stderr is a terminal and it takes long.
 
@@ -342,7 +347,7 @@ def load(
         raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
     if adapter is not None:
         raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
-    checkpoint = open_checkpoint(find_folder(model))
+    checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder)
     if tokenizer is not None and tokenizer.vocab_size > checkpoint.config.vocab_size:

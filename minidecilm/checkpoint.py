@@ -3,12 +3,13 @@
 Opening maps the files into memory and reads only their headers, so it costs the same for 1 MB and for 11 GB.
 Weights are floats, or packed by :mod:`minidecilm.quantize`.
 A folder opens only if its files hold exactly the tensors that config.json asks for. Pickle is never read.
+Of generation_config.json only the end-of-text ids count, beside those of config.json.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,16 @@ import numpy as np
 from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
 from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
 from minidecilm.config import MAX_CONFIG_BYTES, Config
+from minidecilm.config_keys import without
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.files import Seen, require_file
+from minidecilm.foreign import refuse_folder, unknown_name
 from minidecilm.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
 from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
 from minidecilm.scheme import Scheme
 from minidecilm.strict_json import brief, read_object
 
-_WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("BF16", "F16", "F32"))
-_OTHER_WEIGHTS = {
-    ".gguf": "GGUF is not read: give the safetensors folder it was made from",
-    ".bin": "pickle can run code and is never read: where you trust it, convert with safetensors.torch",
-    ".safetensors": f"shards need their {INDEX_NAME}: download it too",
-}
+_WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
 _Stored = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]  # shape and possible dtypes of a tensor
 _MISMATCH = "weights and config.json or index are not of one model: download them together"
 _COMPARED_ELEMENTS = 1 << 20
@@ -37,9 +35,12 @@ _COMPARED_ELEMENTS = 1 << 20
 # A name and nothing more: no separator of any system, no drive, no NUL, nothing a file system cannot encode.
 _PLAIN_NAME = re.compile(r"[\w+ -][\w.+ -]{0,200}\.safetensors")
 
-# transformers 4.31 and older saved the rotary frequencies of every layer; copies of DeciLM still carry them.
-# They follow from config.json, so they are skipped, not used.
-_SKIPPED = ".self_attn.rotary_emb.inv_freq"
+# Buffers that some versions of model code saved among the weights: rotary frequencies and tables, masks,
+# positions. They follow from config.json, so they are skipped, whatever their dtype.
+_SKIPPED = (
+    *(".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"),
+    *(".masked_bias", ".attn.bias", ".attention.bias", ".self_attn.bias", ".causal_mask", ".position_ids"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Checkpoint:
         Its config.json.
     tensors : dict of str to ndarray or PackedWeight
         Exactly the names and shapes of ``config.parameter_shapes()``, in that order, as read-only views of
-        the memory-mapped files in their storage dtype (bfloat16, float16, float32, int8 or int4).
+        the memory-mapped files in their storage dtype (bfloat16, float16, float32, float64, int8 or
+        int4).
     files : tuple of Path
         The safetensors files that are mapped.
     scheme : Scheme or None
@@ -106,13 +108,15 @@ class Checkpoint:
         return floats
 
 
-def open_checkpoint(folder: str | Path) -> Checkpoint:
+def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = ()) -> Checkpoint:
     """Open a folder in Hugging Face layout without reading its weights.
 
     Parameters
     ----------
     folder : str or Path
         Holds config.json and model.safetensors, or shards and model.safetensors.index.json.
+    ignore_config_keys : iterable of str
+        Keys of config.json and generation_config.json to pass over: see :meth:`Config.from_dict`.
 
     Returns
     -------
@@ -155,14 +159,16 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
     names = {SINGLE_NAME} if weight_map is None else set(weight_map.values())
     paths = [config_path, *(folder / name for name in sorted(names))]
     seen = tuple(Seen.now(path) for path in paths if path.exists())  # before anything is read
-    config, scheme = _read_config(config_path)
+    ignored = (ignore_config_keys,) if isinstance(ignore_config_keys, str) else tuple(ignore_config_keys)
+    config, scheme = _read_config(config_path, ignored)
+    config = _add_ends(config, folder / "generation_config.json", ignored)
     tensors, origin = _map_files(folder, weight_map)
     shapes = config.parameter_shapes()
     if config.tie_word_embeddings:
         _drop_tied_head(tensors, origin, shapes["model.embed_tokens.weight"])
     expected = _stored_tensors(shapes, scheme)
     for name, array in tensors.items():
-        _check_tensor(origin[name], name, array, expected.get(name))
+        _check_tensor(origin[name], name, array, expected)
     missing = [name for name in expected if name not in tensors]
     if missing:
         where = f"{folder / (SINGLE_NAME if weight_map is None else INDEX_NAME)}: tensor {missing[0]}"
@@ -179,15 +185,28 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(folder, config, weights, tuple(sorted(set(origin.values()))), scheme, seen)
 
 
-def _read_config(path: Path) -> tuple[Config, Scheme | None]:
+def _read_config(path: Path, ignored: tuple[str, ...]) -> tuple[Config, Scheme | None]:
     """Read config.json, and from it how weights are packed, which is no part of what the network is."""
-    values = read_object(path, MAX_CONFIG_BYTES, ConfigError)
+    values = without(read_object(path, MAX_CONFIG_BYTES, ConfigError), ignored)
     packed = values.pop("quantization_config", None)
     try:
         config = Config.from_dict(values)
         return config, None if packed is None else Scheme.from_dict(packed, config.tie_word_embeddings)
     except ConfigError as problem:
         raise ConfigError(f"{path}: {problem}") from None
+
+
+def _add_ends(config: Config, path: Path, ignored: tuple[str, ...]) -> Config:
+    """Add the end-of-text ids of generation_config.json, where there is one; nothing else of it is read."""
+    if not path.exists():
+        return config
+    require_file(path)
+    eos = without(read_object(path, MAX_CONFIG_BYTES, ConfigError), ignored).get("eos_token_id")
+    more = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    if not all(type(token) is int and 0 <= token < config.vocab_size for token in more):
+        expected = f"an id from 0 to {config.vocab_size - 1}, or a list of them"
+        raise ConfigError(f"{path}: eos_token_id: expected {expected}, found {brief(eos)}")
+    return replace(config, eos_token_ids=tuple(dict.fromkeys((*config.eos_token_ids, *more))))
 
 
 def _stored_tensors(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None) -> dict[str, _Stored]:
@@ -204,13 +223,16 @@ def _stored_tensors(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None
     return stored
 
 
-def _check_tensor(path: Path, name: str, array: Array, stored: _Stored | None) -> None:
+def _check_tensor(path: Path, name: str, array: Array, expected: Mapping[str, _Stored]) -> None:
     where = f"{path}: tensor {brief(name)}"
-    if stored is None:
+    if name not in expected:
+        said = unknown_name(name, expected)
+        if said is not None:
+            raise CheckpointError(f"{where}: expected a name of the model, found {said}")
         packed = name.endswith((".codes", ".scales"))
         advice = "quantised weights need quantization_config in config.json" if packed else _MISMATCH
         raise _refusal(where, "none of that name", f"shape {brief(array.shape)}", advice)
-    shape, dtypes = stored
+    shape, dtypes = expected[name]
     if array.shape != shape:
         raise _refusal(where, f"shape {shape}", brief(array.shape), _MISMATCH)
     if array.dtype not in dtypes:
@@ -233,14 +255,7 @@ def _find_weights(folder: Path) -> dict[str, str] | None:
         return weight_map
     if single.exists():
         return None
-    names = sorted(path.name for path in folder.iterdir())
-    for suffix, advice in _OTHER_WEIGHTS.items():
-        found = next((name for name in names if name.endswith(suffix)), "")
-        if found:
-            raise _refusal(folder, SINGLE_NAME, brief(found), advice)
-    raise _refusal(
-        folder, f"{SINGLE_NAME} or {INDEX_NAME}", "neither", "give the folder that holds the weights"
-    )
+    raise refuse_folder(folder)
 
 
 def _read_index(path: Path) -> dict[str, str]:
@@ -255,7 +270,11 @@ def _read_index(path: Path) -> dict[str, str]:
         if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file):
             expected = "the plain name of a .safetensors file in this folder"
             raise _refusal(f"{path}: tensor {brief(name)}", expected, brief(file), "correct the index")
-    return {name: file for name, file in weight_map.items() if not name.endswith(_SKIPPED)}
+    return {name: file for name, file in weight_map.items() if not _is_buffer(name)}
+
+
+def _is_buffer(name: str) -> bool:
+    return f".{name}".endswith(_SKIPPED)
 
 
 def _map_files(folder: Path, weight_map: dict[str, str] | None) -> tuple[dict[str, Array], dict[str, Path]]:
@@ -266,9 +285,7 @@ def _map_files(folder: Path, weight_map: dict[str, str] | None) -> tuple[dict[st
         path = folder / file
         if not path.exists():  # or a hub cache's link that leads nowhere
             raise _refusal(path, f"the file that {INDEX_NAME} names", "no such file", "download it")
-        for name, array in read_safetensors(path).tensors.items():
-            if name.endswith(_SKIPPED):
-                continue
+        for name, array in read_safetensors(path, _is_buffer).tensors.items():
             if name in tensors:
                 raise _refusal(
                     f"{path}: tensor {brief(name)}", "it once", f"it in {origin[name]} too", "keep one"

@@ -25,7 +25,7 @@ from minidecilm.cache import KV_CACHES
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
 from minidecilm.errors import Interrupted
-from minidecilm.files import replacing
+from minidecilm.files import hub_name, replacing
 from minidecilm.generation import check_length, length_limit
 from minidecilm.packed import GROUPS
 from minidecilm.presets import PRESET_NAMES, preset
@@ -160,6 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "model", help=f"{', '.join(PRESET_NAMES)}, demo, a config.json or a folder (./NAME)"
     )
+    _add_ignored_keys(describe)
     describe.add_argument(
         "--compare", metavar="OTHER", help="set it beside another: weights, caches, largest batch, arithmetic"
     )
@@ -175,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     draw.set_defaults(run=plot_command.run)
     plot_command.add_arguments(draw)
+    _add_ignored_keys(draw)
 
     quantize = _add_command(
         commands,
@@ -193,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"columns that share a scale: {', '.join(map(str, GROUPS))} (default: 64)",
     )
+    _add_ignored_keys(quantize)
 
     compare = _add_command(
         commands,
@@ -274,11 +277,23 @@ def _add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> No
             metavar=name.upper(),
             help=f"{', '.join(values)} (default: {default}){note}",
         )
+    _add_ignored_keys(parser)
+
+
+def _add_ignored_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore-config-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="pass over this key of config.json, which you know to change nothing; may be repeated",
+    )
 
 
 def _generate(options: argparse.Namespace) -> int:
     prompt = _read_prompt() if options.prompt == "-" else options.prompt
-    lm = load(options.model, **{name: getattr(options, name) for name in _LOAD_OPTIONS})
+    settings = {name: getattr(options, name) for name in _LOAD_OPTIONS}
+    lm = load(options.model, ignore_config_keys=options.ignore_config_key, **settings)
     trace: list[Step] | None = [] if options.trace else None
     totals = Totals()
     # The trace file is opened first: a name that cannot be written is said before the work, not after.
@@ -341,21 +356,29 @@ def _print_pieces(pieces: Iterator[str], echo: str) -> bool:
 
 
 def _info(options: argparse.Namespace) -> int:
-    model = info.find_model(options.model)
+    ignored = options.ignore_config_key
+    model = info.find_model(options.model, ignore_config_keys=ignored)
     facts = info.facts(model)
     if options.compare is None:
         print(json.dumps(facts, indent=2) if options.json else info.table(facts))
         return 0
-    compared = info.comparison(model, info.find_model(options.compare))
+    other = info.find_model(options.compare, ignore_config_keys=ignored)
+    compared = info.comparison(model, other)
     if options.json:
-        print(json.dumps({**facts, "compared_with": options.compare, "comparison": compared}, indent=2))
+        print(json.dumps({**facts, "compared_with": other.name, "comparison": compared}, indent=2))
     else:
-        print(info.comparison_table(compared, options.model, options.compare))
+        print(info.comparison_table(compared, model.name, other.name))
     return 0
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    quantize_checkpoint(find_folder(options.source), options.folder, options.weights, options.group)
+    quantize_checkpoint(
+        find_folder(options.source),
+        options.folder,
+        options.weights,
+        options.group,
+        ignore_config_keys=options.ignore_config_key,
+    )
     written = open_checkpoint(options.folder)
     bits = 8 * written.nbytes / written.config.num_parameters
     _say(f"{options.folder}: {written.nbytes:,} bytes of weights, {bits:.2f} bits each")
@@ -372,7 +395,8 @@ def _compare(options: argparse.Namespace) -> int:
         for setting, value in zip(settings, values * (3 - len(values)), strict=True):
             setting[name] = value
     a, b = (
-        load(m, **s) for m, s in zip((options.model, options.other or options.model), settings, strict=True)
+        load(m, ignore_config_keys=options.ignore_config_key, **s)
+        for m, s in zip((options.model, options.other or options.model), settings, strict=True)
     )
     if not options.tolerance >= 0:
         raise ValueError(f"--tolerance: expected a number of at least 0, found {options.tolerance}")
@@ -423,7 +447,8 @@ def _bench(options: argparse.Namespace) -> int:
             raise ValueError("give a model or --config, not both")
         if not options.random:
             raise ValueError("--config: a config has no weights; add --random to measure with random ones")
-        config, title = _named_config(options.config), f"{options.config} with random weights"
+        config = _named_config(options.config, options.ignore_config_key)
+        title = f"{options.config} with random weights"
         if options.layers is not None:
             config = bench.first_layers(config, options.layers)
             title = f"first {options.layers} layers of {title}"
@@ -434,7 +459,8 @@ def _bench(options: argparse.Namespace) -> int:
         title = options.model or "demo"
         if title.lower() in PRESET_NAMES and not Path(title).exists():
             raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
-        model = load(title, **settings).model
+        lm = load(title, ignore_config_keys=options.ignore_config_key, **settings)
+        model, title = lm.model, hub_name(lm.checkpoint.folder) or title
     measurement = bench.measure(model, plan)
     limits = bench.probe(bench.threads_of(model.backend.name), bench.arithmetic_of(model))
     facts = bench_report.report(model, measurement, limits)
@@ -446,9 +472,9 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _named_config(name: str) -> Config:
+def _named_config(name: str, ignored: list[str]) -> Config:
     if name.lower() in PRESET_NAMES:
         return preset(name)
     if not Path(name).is_file():
         raise ValueError(f"--config: no preset or config.json {name!r}; presets: {', '.join(PRESET_NAMES)}")
-    return Config.from_file(name)
+    return Config.from_file(name, ignore_config_keys=ignored)

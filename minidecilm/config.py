@@ -4,17 +4,20 @@ A model is a tuple of layers, each with its own number of key-value heads. Nothi
 KV-head number for the whole model. Only the standard library is imported here.
 """
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from minidecilm.config_keys import check, check_keys, without
 from minidecilm.errors import ConfigError
 from minidecilm.strict_json import brief, read_object
 
 MAX_CONFIG_BYTES = 1 << 20
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
 # Generous bounds on sizes, so that a corrupt file is refused instead of allocated.
 _MAX_SIZE = 1 << 24
@@ -22,43 +25,7 @@ _MAX_LAYERS = 1024  # so that the header of every checkpoint stays under safeten
 _MAX_REAL = 1e100  # JSON integers have no bound: one beyond float's would overflow where it is first used
 
 _SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
-_ARCHITECTURES = ("DeciLMForCausalLM", "DeciCoderForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
-_MODEL_TYPES = ("deci", "llama", "mistral")
-
-#: Keys that must hold one of these values: anything else is a network that this package does not compute.
-REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
-    "attention_bias": (False, None),
-    "mlp_bias": (False, None),
-    "sliding_window": (None,),
-    "quantization_config": (None,),
-    "partial_rotary_factor": (1, None),
-}
-
-# fmt: off
-#: Keys that change nothing in the forward pass of a trained model.
-IGNORED = frozenset((
-    # where the file came from
-    "_name_or_path", "auto_map", "transformers_version",
-    # training and initialisation
-    "attention_dropout", "initializer_range", "pretraining_tp", "use_bfloat16",
-    # which kernel Deci's code, or Hugging Face's, picks for the same mathematics
-    "naive_attention_prefill", "naive_attention_decode_batched", "naive_attention_decode_single",
-    "use_cache", "_attn_implementation", "_attn_implementation_autoset", "return_dict",
-    "output_attentions", "output_hidden_states",
-    # padding is masked, whatever id fills it
-    "pad_token_id",
-))
-
-#: Keys that say what the network is. Every other key is an error.
-READ = frozenset((
-    "architectures", "model_type", "torch_dtype", "dtype",
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim",
-    "num_key_value_heads", "num_key_value_heads_per_layer", "max_position_embeddings", "rms_norm_eps",
-    "rope_theta", "rope_scaling", "rope_parameters",
-    "tie_word_embeddings", "bos_token_id", "eos_token_id",
-))
-# fmt: on
+_PER_LAYER = ("num_key_value_heads", "num_attention_heads", "intermediate_size")
 
 
 @dataclass(frozen=True)
@@ -105,7 +72,7 @@ class Config:
     eos_token_ids : tuple of int
         Any of them ends a text.
     torch_dtype : str
-        How published weights are stored: "bfloat16", "float16" or "float32".
+        How published weights are stored: "bfloat16", "float16", "float32" or "float64".
 
     Raises
     ------
@@ -137,10 +104,10 @@ class Config:
     def __post_init__(self) -> None:
         for key in (*_SIZES, "head_dim"):
             _check_integer(key, getattr(self, key), 1, _MAX_SIZE)
-        _check(
+        check(
             0 < len(self.layers) <= _MAX_LAYERS, "num_hidden_layers", f"1 to {_MAX_LAYERS}", len(self.layers)
         )
-        _check(self.head_dim % 2 == 0, "head_dim", "an even number, since rotary pairs halves", self.head_dim)
+        check(self.head_dim % 2 == 0, "head_dim", "an even number, since rotary pairs halves", self.head_dim)
         for index, layer in enumerate(self.layers):
             key = f"num_key_value_heads_per_layer[{index}]"
             heads = self.num_attention_heads
@@ -159,8 +126,8 @@ class Config:
         if self.rope_factor is not None:
             _check_real("rope_scaling.factor", self.rope_factor, 1.0)
             # The NTK exponent is D / (D - 2).
-            _check(self.head_dim > 2, "head_dim", "more than 2 for dynamic NTK scaling", self.head_dim)
-        _check(
+            check(self.head_dim > 2, "head_dim", "more than 2 for dynamic NTK scaling", self.head_dim)
+        check(
             type(self.tie_word_embeddings) is bool,
             "tie_word_embeddings",
             "true or false",
@@ -170,7 +137,7 @@ class Config:
             _check_integer("bos_token_id", self.bos_token_id, 0, self.vocab_size - 1)
         for token in self.eos_token_ids:
             _check_integer("eos_token_id", token, 0, self.vocab_size - 1)
-        _check(
+        check(
             self.torch_dtype in tuple(DTYPE_BYTES), "torch_dtype", " or ".join(DTYPE_BYTES), self.torch_dtype
         )
 
@@ -222,8 +189,15 @@ class Config:
         return shapes
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "Config":
+    def from_file(cls, path: str | Path, *, ignore_config_keys: Iterable[str] = ()) -> "Config":
         """Read a config.json.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        ignore_config_keys : iterable of str
+            As for :meth:`from_dict`.
 
         Raises
         ------
@@ -234,23 +208,30 @@ class Config:
         """
         values = read_object(Path(path), MAX_CONFIG_BYTES, ConfigError)
         try:
-            return cls.from_dict(values)
+            return cls.from_dict(values, ignore_config_keys=ignore_config_keys)
         except ConfigError as problem:
             raise ConfigError(f"{path}: {problem}") from None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+    def from_dict(cls, values: Mapping[str, Any], *, ignore_config_keys: Iterable[str] = ()) -> "Config":
         """Build a config from the keys of a Hugging Face config.json.
 
         Accepts the published DeciLM files (with or without ``model_type``), re-saved copies, the
-        ``rope_parameters`` of transformers 5, and plain Llama configs with one KV-head count.
-        ``num_key_value_heads_per_layer`` wins over ``num_key_value_heads``, which re-saved DeciLM files
-        fill with a false 32.
+        ``rope_parameters`` and ``per_layer_config`` of transformers 5, and plain Llama configs with one
+        KV-head count. ``num_key_value_heads_per_layer`` wins over ``num_key_value_heads``, which re-saved
+        DeciLM files fill with a false 32.
+
+        Parameters
+        ----------
+        values : mapping of str to value
+        ignore_config_keys : iterable of str
+            Keys to pass over, as if they were not there, because you know that they do not change the
+            network. A str is one key.
 
         Raises
         ------
         ConfigError
-            For a missing, unknown, impossible or contradictory key.
+            For missing, unknown, impossible or contradictory keys; unknown ones are named together.
 
         Examples
         --------
@@ -259,20 +240,20 @@ class Config:
         >>> config == preset("llama-2-7b")
         True
         """
-        _check_identity(values)
+        values = without(values, ignore_config_keys)
+        check_keys(values)
         sizes = {key: _check_integer(key, _require(values, key), 1, _MAX_SIZE) for key in _SIZES}
         hidden, heads, head_dim = sizes["hidden_size"], sizes["num_attention_heads"], values.get("head_dim")
         if head_dim is None:
-            _check(hidden % heads == 0, "hidden_size", f"a multiple of {heads} attention heads", hidden)
+            check(hidden % heads == 0, "hidden_size", f"a multiple of {heads} attention heads", hidden)
             head_dim = hidden // heads
-        intermediate = _require(values, "intermediate_size")
         theta, factor = _read_rope(values)
         dtype = _agreeing(values, "torch_dtype", "dtype")
         eos = values.get("eos_token_id", 2)  # absent bos and eos are Llama's 1 and 2
         return cls(
             **sizes,
             head_dim=head_dim,
-            layers=tuple(LayerConfig(kv_heads, intermediate) for kv_heads in _read_kv_heads(values)),
+            layers=_read_layers(values),
             rms_norm_eps=_require(values, "rms_norm_eps"),
             rope_theta=theta,
             rope_factor=factor,
@@ -285,16 +266,21 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return the config under Hugging Face keys, in the form that DeciLM was published in.
 
-        Raises
-        ------
-        ConfigError
-            If layers differ in ``intermediate_size`` or ``num_attention_heads``, which that form cannot say.
+        What differs between layers besides KV heads goes into ``per_layer_config``.
         """
-        widths = {layer.intermediate_size for layer in self.layers}
-        heads = {self.num_attention_heads, *self.num_attention_heads_per_layer}
-        for key, found in (("intermediate_size", widths), ("num_attention_heads", heads)):
-            if len(found) > 1:
-                raise ConfigError(f"{key} differs between layers {sorted(found)}: config.json holds one")
+        common = {
+            "num_attention_heads": self.num_attention_heads,
+            "intermediate_size": Counter(layer.intermediate_size for layer in self.layers).most_common(1)[0][
+                0
+            ],
+        }
+        per_layer = {}
+        for index, (layer, heads) in enumerate(
+            zip(self.layers, self.num_attention_heads_per_layer, strict=True)
+        ):
+            own = {"num_attention_heads": heads, "intermediate_size": layer.intermediate_size}
+            if own != common:
+                per_layer[str(index)] = {key: value for key, value in own.items() if value != common[key]}
         scaling = None if self.rope_factor is None else {"type": "dynamic", "factor": self.rope_factor}
         eos = list(self.eos_token_ids)
         return {
@@ -304,11 +290,12 @@ class Config:
             "head_dim": self.head_dim,
             "hidden_act": "silu",
             "hidden_size": self.hidden_size,
-            "intermediate_size": widths.pop(),
+            "intermediate_size": common["intermediate_size"],
             "max_position_embeddings": self.max_position_embeddings,
             "num_attention_heads": self.num_attention_heads,
             "num_hidden_layers": len(self.layers),
             "num_key_value_heads_per_layer": list(self.num_key_value_heads_per_layer),
+            **({"per_layer_config": per_layer} if per_layer else {}),
             "rms_norm_eps": self.rms_norm_eps,
             "rope_scaling": scaling,
             "rope_theta": self.rope_theta,
@@ -318,20 +305,15 @@ class Config:
         }
 
 
-def _check(ok: bool, key: str, expected: str, found: Any) -> None:
-    if not ok:
-        raise ConfigError(f"{key}: expected {expected}, found {brief(found)}")
-
-
 def _check_integer(key: str, value: Any, low: int, high: int) -> int:
     ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    _check(ok, key, f"an integer from {low} to {high}", value)
+    check(ok, key, f"an integer from {low} to {high}", value)
     return int(value)
 
 
 def _check_real(key: str, value: Any, low: float) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < _MAX_REAL
-    _check(ok, key, f"a finite number of at least {low:g}", value)
+    check(ok, key, f"a finite number of at least {low:g}", value)
 
 
 def _require(values: Mapping[str, Any], key: str) -> Any:
@@ -349,46 +331,67 @@ def _agreeing(values: Mapping[str, Any], *keys: str) -> Any:
     return next(iter(found.values()), None)
 
 
-def _check_identity(values: Mapping[str, Any]) -> None:
-    """Refuse configs of other networks, and keys that nobody here knows."""
-    if "block_configs" in values:
-        raise ConfigError(
-            "block_configs: this is a Nemotron-NAS model, which shares the class name DeciLMForCausalLM; "
-            "DeciLM has num_key_value_heads_per_layer instead"
-        )
-    unknown = sorted(values.keys() - READ - IGNORED - REQUIRED_VALUES.keys())
-    if unknown:
-        raise ConfigError(f"unknown key {brief(unknown[0])}: remove it if it does not change the network")
-    for key, allowed in REQUIRED_VALUES.items():
-        if key in values and not any(value is values[key] or value == values[key] for value in allowed):
-            raise ConfigError(f"{key}: only {allowed[0]!r} is supported, found {brief(values[key])}")
-    architectures, model_type = values.get("architectures"), values.get("model_type")
-    if architectures is not None:
-        known = architectures in [[name] for name in _ARCHITECTURES]
-        _check(known, "architectures", f"one of {', '.join(_ARCHITECTURES)} in a list", architectures)
-    if model_type is not None:
-        _check(model_type in _MODEL_TYPES, "model_type", f"one of {', '.join(_MODEL_TYPES)}", model_type)
-    if architectures is None and model_type is None and "num_key_value_heads_per_layer" not in values:
-        raise ConfigError("architectures is missing, so is model_type: nothing says which network this is")
+def _read_layers(values: Mapping[str, Any]) -> tuple[LayerConfig, ...]:
+    """Put each layer's entry of ``per_layer_config`` over what is common to all."""
+    count = _check_integer("num_hidden_layers", _require(values, "num_hidden_layers"), 1, _MAX_LAYERS)
+    own = _read_per_layer(values, count)
+    common = values["num_attention_heads"]
+    layers = []
+    for index, kv_heads in enumerate(_read_kv_heads(values, own)):
+        heads = own[index].get("num_attention_heads", common)
+        width = own[index].get("intermediate_size")
+        if width is None:
+            width = _require(values, "intermediate_size")
+        layers.append(LayerConfig(kv_heads, width, None if heads == common else heads))
+    return tuple(layers)
 
 
-def _read_kv_heads(values: Mapping[str, Any]) -> list[int]:
-    """KV heads of every layer: the per-layer list, else the one number; never a guess."""
-    layers = _check_integer("num_hidden_layers", _require(values, "num_hidden_layers"), 1, _MAX_LAYERS)
+def _read_per_layer(values: Mapping[str, Any], count: int) -> list[dict[str, int]]:
+    """Keys of ``per_layer_config`` for each layer; transformers writes their numbers as "0" or "00"."""
+    found = values.get("per_layer_config")
+    found = {} if found is None else found
+    check(isinstance(found, Mapping), "per_layer_config", "an object", found)
+    own: list[dict[str, int]] = [{} for _ in range(count)]
+    for index, entry in found.items():
+        where = f"per_layer_config[{brief(index)}]"
+        if not re.fullmatch("[0-9]{1,4}", str(index)) or int(index) >= count:
+            raise ConfigError(f"{where}: expected a layer from 0 to {count - 1}")
+        check(isinstance(entry, Mapping), where, "an object", entry)
+        if own[int(index)]:
+            raise ConfigError(f"{where}: layer {int(index)} stands there twice; remove one")
+        unknown = sorted(entry.keys() - set(_PER_LAYER))
+        if unknown:
+            raise ConfigError(f"{where}: expected {', '.join(_PER_LAYER)}, found key {brief(unknown[0])}")
+        own[int(index)] = {
+            key: _check_integer(f"{where}.{key}", value, 1, _MAX_SIZE) for key, value in entry.items()
+        }
+    return own
+
+
+def _read_kv_heads(values: Mapping[str, Any], own: list[dict[str, int]]) -> list[int]:
+    """KV heads of every layer: the per-layer list, else ``per_layer_config`` over the one number."""
     per_layer, uniform = values.get("num_key_value_heads_per_layer"), values.get("num_key_value_heads")
     if per_layer is not None:
-        _check(isinstance(per_layer, list), "num_key_value_heads_per_layer", "a list", per_layer)
-        if len(per_layer) != layers:
+        check(isinstance(per_layer, list), "num_key_value_heads_per_layer", "a list", per_layer)
+        if len(per_layer) != len(own):
             raise ConfigError(
-                f"num_key_value_heads_per_layer has {len(per_layer)} entries, num_hidden_layers = {layers}"
+                f"num_key_value_heads_per_layer has {len(per_layer)} entries, num_hidden_layers = {len(own)}"
             )
+        for index, (listed, entry) in enumerate(zip(per_layer, own, strict=True)):
+            if entry.get("num_key_value_heads", listed) != listed:
+                said = entry["num_key_value_heads"]
+                raise ConfigError(
+                    f"num_key_value_heads_per_layer[{index}] = {brief(listed)} and in per_layer_config "
+                    f"num_key_value_heads = {said} contradict each other; keep one"
+                )
         return list(per_layer)
-    if uniform is None:
+    if uniform is None and not all("num_key_value_heads" in entry for entry in own):
         raise ConfigError(
             "num_key_value_heads_per_layer is missing, so is num_key_value_heads: add the one that is true "
             "(num_key_value_heads = num_attention_heads for multi-head attention)"
         )
-    return [_check_integer("num_key_value_heads", uniform, 1, _MAX_SIZE)] * layers
+    common = 0 if uniform is None else _check_integer("num_key_value_heads", uniform, 1, _MAX_SIZE)
+    return [entry.get("num_key_value_heads", common) for entry in own]
 
 
 def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
@@ -398,17 +401,22 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
         part = values.get(key)
         if part is None:
             continue
-        _check(isinstance(part, Mapping), key, "an object", part)
+        check(isinstance(part, Mapping), key, "an object", part)
         for name, value in part.items():
             merged[name] = _agreeing({name: merged.get(name), f"{key}.{name}": value}, name, f"{key}.{name}")
     kind = _agreeing(merged, "rope_type", "type")
+    partial = merged.pop("partial_rotary_factor", None)
+    check(partial in (1, None), "rope_scaling: partial_rotary_factor", "1", partial)
     kind = "default" if kind is None else kind
+    if kind == "linear" and merged.get("factor") == 1:  # positions divided by 1
+        kind, merged["factor"] = "default", None
     theta = merged.pop("rope_theta")
     theta = 10000.0 if theta is None else theta  # DeciLM was published without rope_theta
-    _check(kind in ("default", "dynamic"), "rope_scaling: type", "'dynamic' or 'default'", kind)
+    check(kind in ("default", "dynamic"), "rope_scaling: type", "'dynamic' or 'default'", kind)
     original, now = merged.get("original_max_position_embeddings"), values.get("max_position_embeddings")
-    _check(original in (None, now), "rope_scaling: original_max_position_embeddings", str(now), original)
-    unknown = sorted(merged.keys() - {"type", "rope_type", "original_max_position_embeddings", "factor"})
+    check(original in (None, now), "rope_scaling: original_max_position_embeddings", str(now), original)
+    known = {"type", "rope_type", "original_max_position_embeddings", "factor"}
+    unknown = sorted(key for key, value in merged.items() if key not in known and value is not None)
     if unknown:
         raise ConfigError(f"rope_scaling: unknown key {brief(unknown[0])}")
     factor = merged.get("factor")

@@ -165,3 +165,29 @@ def require_file(path: Path) -> None:
     """
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path}: expected a file, found a folder, pipe or device; put the file there")
+
+
+def refuse_lfs_pointer(path: Path, beginning: bytes) -> None:
+    """Refuse the short text that git leaves in the place of a large file which was not fetched.
+
+    Raises
+    ------
+    CheckpointError
+        If the first bytes of the file, 8 or more, are those of such a text.
+    """
+    if len(beginning) >= 8 and b"version https://git-lfs".startswith(beginning[:23]):
+        raise CheckpointError(
+            f"{path}: expected the file itself, found a git-lfs pointer to it; fetch it with `git lfs pull`"
+        )
+
+
+def hub_name(path: str | Path) -> str | None:
+    """Name of what lies in a Hugging Face hub cache, whose folders are called by a hash; None elsewhere.
+
+    Examples
+    --------
+    >>> hub_name("/cache/models--Deci--DeciLM-6b/snapshots/03eb969")
+    'Deci/DeciLM-6b'
+    """
+    found = re.search(r"/models--([^/]+)/snapshots/[^/]+(/.*)?$", Path(os.path.abspath(path)).as_posix())
+    return found and found[1].replace("--", "/") + (found[2] or "")

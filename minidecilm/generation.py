@@ -115,7 +115,7 @@ def generate_tokens(
 
     def keep(row: int, token: int, ends: bool) -> bool:
         new[row].append(token)
-        for ending in endings:
+        for ending in () if ends else endings:
             if tuple(new[row][-len(ending) :]) == ending:
                 del new[row][-len(ending) :]
                 return True

@@ -1,5 +1,6 @@
 """What `minidecilm info` says of a model, and of two side by side."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from minidecilm import costs
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
+from minidecilm.files import hub_name
 from minidecilm.presets import PRESET_NAMES, preset
 
 _CONTEXT, _ROWS = 4096, 64  # of the caches that are compared
@@ -31,6 +33,7 @@ class Model:
     Attributes
     ----------
     name : str
+        As it was given; in a hub cache, the repository's.
     config : Config
     weight_bytes : int
         In its files, or in the dtype it was published in.
@@ -47,8 +50,14 @@ class Model:
     group: int | None = None
 
 
-def find_model(name: str) -> Model:
+def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     """Find a preset, a config.json, the demo model or a checkpoint folder.
+
+    Parameters
+    ----------
+    name : str
+    ignore_config_keys : iterable of str
+        As for :func:`minidecilm.load`.
 
     Raises
     ------
@@ -65,16 +74,22 @@ def find_model(name: str) -> Model:
     if not name:
         raise ValueError("model: the name is empty")
     if name.lower() in PRESET_NAMES or Path(name).is_file():
-        config = preset(name) if name.lower() in PRESET_NAMES else Config.from_file(name)
-        return Model(name, config, costs.weight_bytes(config), [config.torch_dtype])
+        title, config = name, preset(name) if name.lower() in PRESET_NAMES else None
+        if config is None:
+            title = hub_name(Path(name).parent) or name
+            config = Config.from_file(name, ignore_config_keys=ignore_config_keys)
+        return Model(title, config, costs.weight_bytes(config), [config.torch_dtype])
     if name != "demo" and not Path(name).exists():
         raise ValueError(
             f"no preset, config.json or folder {name!r}; the presets are {', '.join(PRESET_NAMES)}; "
             "the model that comes with the package is demo"
         )
-    checkpoint = open_checkpoint(DEMO_FOLDER if name == "demo" else name)
+    folder = DEMO_FOLDER if name == "demo" else Path(name)
+    checkpoint = open_checkpoint(folder, ignore_config_keys=ignore_config_keys)
     group = checkpoint.scheme.group if checkpoint.scheme else None
-    return Model(name, checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes), group)
+    return Model(
+        hub_name(name) or name, checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes), group
+    )
 
 
 def facts(model: Model) -> dict[str, Any]:

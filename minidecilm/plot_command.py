@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     names = [*options.models, *options.config]
     with plots.style(dark=options.dark):
         if options.name in OF_CONFIGS:
-            figure = OF_CONFIGS[options.name](_configs(names), options)
+            figure = OF_CONFIGS[options.name](_configs(names, options.ignore_config_key), options)
         else:
             lm, ids = _loaded(names, options)
             figure = OF_A_RUN[options.name](lm, ids, options)
@@ -81,18 +81,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _configs(names: list[str]) -> dict[str, Config]:
+def _configs(names: list[str], ignored: list[str]) -> dict[str, Config]:
     """Configs by title, in the order they were given."""
     configs: dict[str, Config] = {}
     for name in names or ["decilm-6b"]:
-        path = Path(name)
-        title = plots.TITLES.get(
-            name.lower(), resolved(path).parent.name if path.name == "config.json" else path.name
-        )
+        model = find_model(name, ignore_config_keys=ignored)
+        title = model.name
+        if title == name:  # not one in a hub cache, which has the name of its repository
+            path = resolved(Path(name))
+            title = plots.TITLES.get(
+                name.lower(), path.parent.name if path.name == "config.json" else path.name
+            )
         title = _plain(title)
         if title in configs:
             raise ValueError(f"{name}: two models would both be called {title!r} in the figure")
-        configs[title] = find_model(name).config
+        configs[title] = model.config
     return configs
 
 
@@ -108,7 +111,7 @@ def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageMode
     if len(names) > 1:
         raise ValueError(f"this plot is of one model, found {len(names)}: {', '.join(names)}")
     name = names[0] if names else "demo"
-    lm = load(name)
+    lm = load(name, ignore_config_keys=options.ignore_config_key)
     if lm.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer.model, so it cannot read a prompt")
     if not 0 <= options.layer < len(lm.config.layers):

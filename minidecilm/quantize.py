@@ -9,7 +9,7 @@ In a folder, a packed matrix ``NAME`` becomes two tensors in the layout of :mod:
 ``NAME.codes`` (I8, or U8 for int4) and ``NAME.scales`` (BF16); config.json gets a ``quantization_config``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +113,7 @@ def quantize_checkpoint(
     group: int = 64,
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
 ) -> None:
     """Quantise a checkpoint folder into a new one, a few panels at a time.
@@ -130,6 +131,8 @@ def quantize_checkpoint(
         Columns that share a scale.
     max_shard_bytes : int
         Limit of one file.
+    ignore_config_keys : iterable of str
+        As for :func:`minidecilm.load`.
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal.
 
@@ -151,7 +154,7 @@ def quantize_checkpoint(
     'int4'
     """
     scheme = Scheme(weights, group)
-    checkpoint = open_checkpoint(source)
+    checkpoint = open_checkpoint(source, ignore_config_keys=ignore_config_keys)
     config = checkpoint.config
     sources: list[TensorSource] = []
     for name, weight in checkpoint.float_tensors().items():

@@ -7,7 +7,7 @@ Everything is checked before any array is made.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minidecilm.errors import CheckpointError
-from minidecilm.files import replacing, require_file
+from minidecilm.files import refuse_lfs_pointer, replacing, require_file
 from minidecilm.strict_json import brief, parse_object
 
 Array = NDArray[Any]
 
 #: Dtypes by the names that a file gives them.
 DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -37,7 +38,7 @@ MAX_HEADER_BYTES = 2 << 20
 
 _MAX_DIMENSIONS = 32
 _CACHE_LINE = 64  # bytes
-_ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
+_ENTRY_KEYS = {"dtype", "shape", "data_offsets"}  # others are let pass, as the safetensors library does
 
 
 def format_name(dtype: str | np.dtype[Any]) -> str:
@@ -86,19 +87,21 @@ class TensorSource(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    dtype: np.dtype[Any]
+    dtype: str
     shape: tuple[int, ...]
     begin: int
     end: int
 
 
-def read_safetensors(path: str | Path) -> SafetensorsFile:
+def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name: False) -> SafetensorsFile:
     """Open a safetensors file without reading its data.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    skip : callable
+        Whether a tensor of that name is left out, whatever its dtype.
 
     Returns
     -------
@@ -109,7 +112,8 @@ def read_safetensors(path: str | Path) -> SafetensorsFile:
     Raises
     ------
     CheckpointError
-        If the file is damaged or not what it claims; nothing of it is used then.
+        If the file is damaged or not what it claims, or holds a dtype that is not read; nothing of it is used
+        then.
     OSError
         If it cannot be read.
 
@@ -128,12 +132,15 @@ def read_safetensors(path: str | Path) -> SafetensorsFile:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         header, start = _read_header(file, path, size)
-        metadata = _check_metadata(header.pop("__metadata__", {}), path)
+        metadata = _check_metadata(header.pop("__metadata__", None), path)
         entries = {name: _check_entry(entry, size - start, path, name) for name, entry in header.items()}
         _check_cover(entries, size - start, path)
+        entries = {name: entry for name, entry in entries.items() if not skip(name)}
+        for name, entry in entries.items():
+            _check_dtype(entry, path, name)
         mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
     tensors = {
-        name: mapped[start + entry.begin : start + entry.end].view(entry.dtype).reshape(entry.shape)
+        name: mapped[start + entry.begin : start + entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
         for name, entry in entries.items()
     }
     return SafetensorsFile(tensors, metadata)
@@ -206,16 +213,22 @@ def _damaged(where: str, expected: str, found: str) -> CheckpointError:
 
 def _read_header(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, Any], int]:
     """Return the parsed header and where the data begins."""
-    length = int.from_bytes(file.read(8), "little")
+    beginning = file.read(8)
+    refuse_lfs_pointer(path, beginning)
+    length = int.from_bytes(beginning, "little")
     if size < 8 or length > size - 8:
         expected = f"a safetensors file, which begins with the length of its header (here {length:,} bytes)"
         raise _damaged(str(path), expected, f"a file of {size:,} bytes")
     if length > MAX_HEADER_BYTES:
-        raise _damaged(str(path), f"a header of at most {MAX_HEADER_BYTES:,} bytes", f"{length:,}")
+        raise CheckpointError(
+            f"{path}: expected a header of at most {MAX_HEADER_BYTES:,} bytes, found {length:,}; "
+            "save the file without its metadata, or in shards"
+        )
     return parse_object(file.read(length), f"{path}: header", CheckpointError), 8 + length
 
 
 def _check_metadata(metadata: Any, path: Path) -> dict[str, str]:
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
     return metadata
@@ -226,24 +239,33 @@ def _check_entry(entry: Any, data_bytes: int, path: Path, tensor: str) -> _Entry
         if not ok:
             raise _damaged(f"{path}: tensor {brief(tensor)}: {key}", expected, brief(found))
 
-    ok = isinstance(entry, dict) and entry.keys() == _ENTRY_KEYS
+    ok = isinstance(entry, dict) and entry.keys() >= _ENTRY_KEYS
     check(ok, "header entry", "an object of dtype, shape and data_offsets", entry)
     name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    check(isinstance(name, str) and name in DTYPES, "dtype", f"one of {', '.join(DTYPES)}", name)
-    dtype = DTYPES[name]
+    check(isinstance(name, str), "dtype", "a name", name)
+    itemsize = DTYPES[name].itemsize if name in DTYPES else 0
     ok = isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS
     # type() and not isinstance(): JSON true is no size. The product also bounds the shape of an empty tensor,
     # of which the data says nothing.
     ok = ok and all(type(size) is int and size >= 0 for size in shape)
-    ok = ok and prod(max(size, 1) for size in shape) * dtype.itemsize < 1 << 63
+    ok = ok and prod(max(size, 1) for size in shape) * max(itemsize, 1) < 1 << 63
     check(ok, "shape", f"at most {_MAX_DIMENSIONS} sizes that fit a file", shape)
     ok = isinstance(offsets, list) and len(offsets) == 2 and all(type(offset) is int for offset in offsets)
     ok = ok and 0 <= offsets[0] <= offsets[1] <= data_bytes
     check(ok, "data_offsets", f"[begin, end] within {data_bytes:,} bytes of data", offsets)
-    nbytes = prod(shape) * dtype.itemsize
-    ok = offsets[1] - offsets[0] == nbytes
+    nbytes = prod(shape) * itemsize
+    ok = name not in DTYPES or offsets[1] - offsets[0] == nbytes
     check(ok, "data_offsets", f"{nbytes:,} bytes for {name} {shape}", offsets)
-    return _Entry(dtype, tuple(shape), *offsets)
+    return _Entry(name, tuple(shape), *offsets)
+
+
+def _check_dtype(entry: _Entry, path: Path, tensor: str) -> None:
+    """Refuse what is sound but not read here: other integers, 8-bit floats, what a later version adds."""
+    if entry.dtype not in DTYPES:
+        raise CheckpointError(
+            f"{path}: tensor {brief(tensor)}: not supported: dtype {brief(entry.dtype)[1:-1]}, expected "
+            f"{', '.join(DTYPES)}; convert it, or open the model as it was before another program packed it"
+        )
 
 
 def _check_cover(entries: Mapping[str, _Entry], data_bytes: int, path: Path) -> None:

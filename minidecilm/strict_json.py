@@ -7,6 +7,8 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
+from minidecilm.files import refuse_lfs_pointer
+
 _MAX_DEPTH = 32  # a config nests 2 deep; comparing values nested to the interpreter's limit would overflow it
 
 _REPR = Repr()
@@ -96,6 +98,8 @@ def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str
 
     Raises
     ------
+    CheckpointError
+        If git left a pointer in the place of the file.
     OSError
         If the file cannot be read.
     """
@@ -103,4 +107,5 @@ def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str
         text = file.read(max_bytes + 1)
     if len(text) > max_bytes:
         raise error(f"{path}: larger than {max_bytes:,} bytes, so it is not what its name says")
+    refuse_lfs_pointer(path, text)
     return parse_object(text, str(path), error)

@@ -1,17 +1,16 @@
 """Text to token ids and back: SentencePiece with Llama's conventions. The only module that imports it."""
 
 import codecs
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from minidecilm.added_tokens import CONFIG_NAME, AddedToken, TokenFinder, read_added_tokens, read_optional
 from minidecilm.errors import CheckpointError
-from minidecilm.files import require_file
-from minidecilm.strict_json import brief, read_object
+from minidecilm.files import refuse_lfs_pointer, require_file
+from minidecilm.strict_json import brief
 
 MAX_MODEL_BYTES = 64 << 20
-_MAX_CONFIG_BYTES = 4 << 20  # chat templates, which are not read, can be long
 
 _SPACE = "\u2581"  # how pieces write a space
 _BARRIER = "\U0010ffff"  # a noncharacter: texts do not hold it, so no trained piece does
@@ -39,11 +38,15 @@ class Tokenizer:
         What a tokenizer.model holds.
     add_bos, add_eos : bool
         Whether :meth:`encode` begins and ends a text with the special id.
+    added : mapping of int to AddedToken
+        Tokens beyond the pieces, and pieces with another text. Ids beyond both decode to nothing.
 
     Attributes
     ----------
     vocab_size : int
-        V, the number of pieces.
+        The number of pieces; the model may have more ids.
+    added : dict of int to AddedToken
+        Those of `added` whose text is not that of their piece.
     bos_id, eos_id, unk_id : int
         Begin of text, end of text, unknown. With a piece for each byte, no text encodes to unknown.
 
@@ -61,7 +64,14 @@ class Tokenizer:
     (True, 'Was it his?\nYes.')
     """
 
-    def __init__(self, model: bytes, *, add_bos: bool = True, add_eos: bool = False) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        add_bos: bool = True,
+        add_eos: bool = False,
+        added: Mapping[int, AddedToken] | None = None,
+    ) -> None:
         from sentencepiece import SentencePieceProcessor
 
         self._model = SentencePieceProcessor()
@@ -76,19 +86,31 @@ class Tokenizer:
         self.unk_id: int = self._model.unk_id()
         self.bos_id: int = self._model.bos_id()
         self.eos_id: int = self._model.eos_id()
-        self._special = {
-            p: i for i, p in enumerate(self._pieces) if self._model.is_control(i) or self._model.is_unknown(i)
+        control = {
+            i for i in range(self.vocab_size) if self._model.is_control(i) or self._model.is_unknown(i)
         }
-        self._byte_pieces = {p for i, p in enumerate(self._pieces) if self._model.is_byte(i)}
-        self._refuse_other_conventions()
-        # Longest first, so that a special piece is not mistaken for a shorter one that it begins with.
-        names = sorted(self._special, key=len, reverse=True)
-        self._special_pattern = re.compile(f"({'|'.join(map(re.escape, names))})")
+        self._bytes = {i for i in range(self.vocab_size) if self._model.is_byte(i)}
+        self._refuse_other_conventions(control)
+        # An entry that repeats its piece adds nothing: the piece stays what it is.
+        self.added = {
+            i: token for i, token in (added or {}).items() if self._pieces[i : i + 1] != [token.text]
+        }
+        special = {i: AddedToken(self._pieces[i], special=True) for i in sorted(control)} | {
+            i: token._replace(special=True) if token.special is None and i in control else token
+            for i, token in self.added.items()
+        }
+        self._special = {i for i, token in special.items() if token.special}
+        self._bytes -= self.added.keys()
+        # Text from outside spells no special token. What is known to be text is its token everywhere.
+        self._found_in_text = TokenFinder({i: t for i, t in special.items() if t.special is False})
+        self._found_where_allowed = TokenFinder(special)
         self._barrier_length = len(self._model.encode(_BARRIER))
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer | None":
-        """Read tokenizer.model and, where there is one, tokenizer_config.json of a checkpoint folder.
+        """Read tokenizer.model of a checkpoint folder and, where they are, the files that add to it.
+
+        Those are tokenizer_config.json, added_tokens.json and special_tokens_map.json.
 
         Returns
         -------
@@ -106,9 +128,11 @@ class Tokenizer:
         if not path.exists():
             return None
         model = _read_bounded(path)
-        adds = _read_config(path.with_name("tokenizer_config.json"))
+        config = read_optional(path.with_name(CONFIG_NAME))
+        adds = _read_adds(config, path.with_name(CONFIG_NAME))
+        added = read_added_tokens(path.parent, config)
         try:
-            return cls(model, **adds)
+            return cls(model, **adds, added=added)
         except CheckpointError as problem:
             raise CheckpointError(f"{path}: {problem}") from None
 
@@ -124,9 +148,10 @@ class Tokenizer:
         add_bos : bool, optional
             Whether to begin with `bos_id`; default: as the tokenizer was made.
         allow_special : bool
-            Whether "<s>", "</s>" and other special pieces in `text` become their ids; if not, as is right for
-            text from outside, they are letters like all others. Only the very beginning of `text` gets the
-            dummy prefix, not what follows a special piece (Hugging Face calls this ``legacy=False``).
+            Whether "<s>", "</s>" and other special tokens in `text` become their ids; if not, as is right for
+            text from outside, they are letters like all others. Added tokens of which the files say that they
+            are not special become their ids in any case. Only the very beginning of `text` gets the dummy
+            prefix, not what follows such a token (Hugging Face calls this ``legacy=False``).
 
         Returns
         -------
@@ -147,10 +172,10 @@ class Tokenizer:
             found = f"U+{ord(text[problem.start]):04X} at position {problem.start}"
             raise ValueError(f"text: expected characters, found the lone surrogate {found}") from None
         ids = [self.bos_id] if (self.add_bos if add_bos is None else add_bos) else []
-        parts = self._special_pattern.split(text) if allow_special else [text]
-        for number, part in enumerate(parts):
-            if number % 2:  # split() puts what the pattern matched at odd places
-                ids.append(self._special[part])
+        finder = self._found_where_allowed if allow_special else self._found_in_text
+        for number, part in enumerate(finder.cut(text)):
+            if isinstance(part, int):
+                ids.append(part)
             elif number == 0:
                 ids += self._model.encode(part)
             elif part:
@@ -167,17 +192,18 @@ class Tokenizer:
         ----------
         ids : iterable of int
         skip_special : bool
-            Whether special ids are left out or written as their pieces, such as "</s>".
+            Whether special ids are left out or written as their texts, such as "</s>".
 
         Returns
         -------
         str
-            Bytes that are not UTF-8 become U+FFFD each.
+            Bytes that are not UTF-8 become U+FFFD each. Ids without a piece and without a text, as an
+            embedding of a round size has, are left out.
 
         Raises
         ------
         ValueError
-            For an id outside the vocabulary.
+            For a negative id.
         """
         stream = self.stream(skip_special=skip_special)
         return "".join(map(stream.push, ids)) + stream.flush()
@@ -197,27 +223,33 @@ class Tokenizer:
     def id_to_piece(self, token: int) -> str:
         """Return the piece of an id as the model spells it, with U+2581 for a space and <0x0A> for a byte.
 
+        Of an added token this is its text, and "" of an id that has none.
+
         Raises
         ------
         ValueError
-            For an id outside the vocabulary.
+            For a negative id.
         """
-        if not 0 <= token < self.vocab_size:
-            raise ValueError(f"token id: expected 0 to {self.vocab_size - 1}, found {token}")
-        return self._pieces[token]
+        if token < 0:
+            raise ValueError(f"token id: expected at least 0, found {token}")
+        if token in self.added:
+            return self.added[token].text
+        return self._pieces[token] if token < self.vocab_size else ""
 
     def is_special(self, token: int) -> bool:
-        """Whether an id stands for no text: begin, end, unknown, or another control piece of the model."""
-        return self.id_to_piece(token) in self._special
+        """Whether an id stands for no text: begin, end, unknown, another control token, or padding."""
+        padding = self.id_to_piece(token) == "" and token not in self.added
+        return padding or token in self._special
 
     def is_byte(self, token: int) -> bool:
         """Whether an id stands for one byte of UTF-8, which its piece spells in hexadecimal."""
-        return self.id_to_piece(token) in self._byte_pieces
+        self.id_to_piece(token)  # refuses what is no id
+        return token in self._bytes
 
-    def _refuse_other_conventions(self) -> None:
+    def _refuse_other_conventions(self, control: set[int]) -> None:
         kinds = {"<unk>": self.unk_id, "<s>": self.bos_id, "</s>": self.eos_id}
-        wrong = [f"no piece {name}" for name, token in kinds.items() if self._special.get(name) != token]
-        if self._byte_pieces != {f"<0x{byte:02X}>" for byte in range(256)}:
+        wrong = [f"no piece {p}" for p, i in kinds.items() if i not in control or self._pieces[i] != p]
+        if {self._pieces[i] for i in self._bytes} != {f"<0x{byte:02X}>" for byte in range(256)}:
             wrong.append("no piece for each byte")
         if self._model.Normalize("  \ufb01 ") != f"{_SPACE * 3}\ufb01{_SPACE}":
             wrong.append("text is changed beyond one space before it")
@@ -252,13 +284,13 @@ class TextStream:
         Raises
         ------
         ValueError
-            For an id outside the vocabulary.
+            For a negative id.
         """
-        piece = self._tokenizer.id_to_piece(token)
-        if self._tokenizer.is_special(token):
-            shown = "" if self._skip_special else piece
+        piece, special = self._tokenizer.id_to_piece(token), self._tokenizer.is_special(token)
+        if special or token in self._tokenizer.added:
+            shown = "" if special and self._skip_special else piece
             self._at_start &= not shown
-            return self.flush() + shown  # no character goes on across a special piece
+            return self.flush() + shown  # no character goes on across such a token
         if self._at_start:
             piece = piece.removeprefix(_SPACE)
             self._at_start = False
@@ -276,20 +308,17 @@ def _read_bounded(path: Path) -> bytes:
     require_file(path)
     with path.open("rb") as file:
         model = file.read(MAX_MODEL_BYTES + 1)
+    refuse_lfs_pointer(path, model)
     if len(model) > MAX_MODEL_BYTES:
         raise CheckpointError(f"{path}: larger than {MAX_MODEL_BYTES:,} bytes, so it is not a tokenizer")
     return model
 
 
-def _read_config(path: Path) -> dict[str, bool]:
-    """Read the two keys that change ids; the others describe classes, templates and padding of other code."""
-    if not path.exists():
-        return {}
-    require_file(path)
-    values = read_object(path, _MAX_CONFIG_BYTES, CheckpointError)
+def _read_adds(config: Mapping[str, Any], path: Path) -> dict[str, bool]:
+    """Read what is added to every text; other keys describe classes, templates and padding of other code."""
     adds = {}
     for key in ("add_bos_token", "add_eos_token"):
-        value = values.get(key)
+        value = config.get(key)
         if value is None:
             continue
         if not isinstance(value, bool):

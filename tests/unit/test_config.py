@@ -313,7 +313,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("hidden_act", "gelu"),
     ("attention_bias", True),
     ("mlp_bias", True),
-    ("sliding_window", 4096),
+    ("sliding_window", 4095),
     ("quantization_config", {"bits": 4}),
     ("partial_rotary_factor", 0.5),
     ("architectures", ["GPT2LMHeadModel"]),
