@@ -26,6 +26,14 @@ KERNELS_VARIABLE = "MINIDECILM_KERNELS"
 #: The sets of kernels.
 KERNELS = ("explicit", "portable")
 
+# What kernels see the weights of a dtype as: see the head of vectors.
+_SEEN_AS: dict[np.dtype[Any], type[np.generic]] = {
+    np.dtype(np.float32): np.float32,
+    np.dtype(np.float64): np.float64,
+    np.dtype(ml_dtypes.bfloat16): np.uint16,
+    np.dtype(np.float16): np.int16,
+}
+
 
 def create() -> Backend:
     """Make the backend, with the kernels that suit this CPU or that the environment asks for.
@@ -89,7 +97,7 @@ def _alone(operation: Callable[..., Array]) -> Callable[..., Array]:
 def _linear(
     stored: Callable[[Array, Array], Array], packed: Callable[[Array, PackedWeight], Array]
 ) -> Callable[[Array, Array | PackedWeight], Array]:
-    """Choose by what a weight is stored as; what no kernel reads goes the way of ``ops``."""
+    """Choose by what a weight is stored as."""
 
     def linear(x: Array, weight: Array | PackedWeight) -> Array:
         if x.size == 0:
@@ -97,12 +105,13 @@ def _linear(
         rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
         if isinstance(weight, PackedWeight):
             y = packed(rows, weight)
-        elif weight.dtype == ml_dtypes.bfloat16:
-            y = stored(rows, _read_only(weight.view(np.uint16)))
-        elif weight.dtype == np.float32:
-            y = stored(rows, _read_only(weight))
+        elif weight.dtype in _SEEN_AS:
+            y = stored(rows, _read_only(weight.view(_SEEN_AS[weight.dtype])))
         else:
-            return ops.linear(x, weight)
+            raise ValueError(
+                f"a weight of dtype {weight.dtype}: the numba backend multiplies "
+                f"{', '.join(map(str, _SEEN_AS))}: load with weights='float32', or backend='numpy'"
+            )
         return y.reshape(*x.shape[:-1], len(weight))
 
     return linear

@@ -36,14 +36,14 @@ _packed_1, _packed_4 = tiles.packed_tile(1), tiles.packed_tile(4)
 
 
 def linear_stored(x: Array, weight: Array) -> Array:
-    """Multiply float32 activations with a bfloat16 or float32 matrix as it lies in the file.
+    """Multiply float32 activations with a float matrix as it lies in the file.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous.
-    weight : (out, in) float32 array, or uint16 array of bfloat16 bits
-        C-contiguous.
+    weight : (out, in) array
+        C-contiguous, of one of the types that :mod:`.vectors` loads.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _in_order_of_loads(x, weight):
     for token in range(tokens):
         for column in range(columns):
             to = column
-            if weight.itemsize == 2:
+            if isinstance(weight[0, 0], np.uint16):
                 to = column // _BLOCK * _BLOCK + column % 2 * LANES + column % _BLOCK // 2
             ordered[token, to] = x[token, column]
     return ordered
@@ -143,7 +143,8 @@ def _add_last_columns(weight, x, y, start, stop):
         return
     last = np.zeros((1, _BLOCK), weight.dtype)
     for row in range(start, stop):
-        last[0, :rest] = weight[row, columns - rest :]
+        for i in range(rest):  # a slice would be assigned with checks that take seconds to compile
+            last[0, i] = weight[row, columns - rest + i]
         for token in range(len(x)):
             at, to = token * x.shape[1] + columns - rest, token * y.shape[1] + row
             _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
@@ -234,7 +235,8 @@ def _round_token(x, token, group, codes, scales, sums):
     """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
     columns = x.shape[1]
     padded = np.zeros(codes.shape[1], np.float32)
-    padded[:columns] = x[token]
+    for column in range(columns):
+        padded[column] = x[token, column]
     for g in range(scales.shape[1]):
         largest = wrong = vectors.zeros()
         for i in range(g * group, (g + 1) * group, LANES):
