@@ -16,7 +16,6 @@ import ml_dtypes
 import numpy as np
 from numba.core import config
 
-from minidecilm import ops
 from minidecilm.backends import Backend
 from minidecilm.ops import Array
 from minidecilm.packed import PackedWeight

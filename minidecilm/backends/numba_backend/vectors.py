@@ -80,7 +80,9 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, _lanes([0] * LANES))
 
 
-def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: Any, lanes: Any = LANES) -> Any:
+def _load(
+    context: Any, builder: Any, array: types.Array, value: Any, offset: Any, *, lanes: int = LANES
+) -> Any:
     """Load `lanes` elements as float32, whatever they are stored as."""
     stored = ir.VectorType(context.get_data_type(array.dtype), lanes)
     bits = builder.load(_pointer(context, builder, array, value, offset, to=stored), align=1)
