@@ -1,4 +1,4 @@
-"""The errors a file from outside can cause: each says where, what was expected and found, what to do."""
+"""Errors with a name of their own: each says where, what was expected and found, what to do."""
 
 
 class ConfigError(ValueError):
@@ -7,3 +7,10 @@ class ConfigError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint folder whose files do not hold exactly the tensors that its config asks for."""
+
+
+class ForkError(RuntimeError, ValueError):
+    """Use of the Numba backend in a process that was forked too late for it.
+
+    A ValueError too: like all of them, the command line says it in one line.
+    """

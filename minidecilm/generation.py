@@ -166,7 +166,7 @@ def generation_steps(
     cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
 
     layers = len(model.config.layers)
-    model.backend.prepare(model.weights, progress)  # before the first clock starts
+    model.backend.prepare(model.weights, model.kv_cache, progress)  # before the first clock starts
     with (
         progress_bar(layers, f"reading {width} tokens", "layer", progress) as reading,
         progress_bar(max_new_tokens, "writing", "token", progress) as writing,

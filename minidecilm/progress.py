@@ -16,7 +16,12 @@ class ProgressBar(Protocol):
 
 
 def progress_bar(
-    total: int, description: str, unit: str, enabled: bool | None = None, scale: bool = False
+    total: int,
+    description: str,
+    unit: str,
+    enabled: bool | None = None,
+    scale: bool = False,
+    leave: bool = True,
 ) -> AbstractContextManager[ProgressBar]:
     """Return a context manager that shows a bar on stderr.
 
@@ -30,6 +35,8 @@ def progress_bar(
         None shows the bar only if stderr is a terminal and the work takes over a second.
     scale : bool
         Print counts as 1.2k, 3.4M, 5.6G: for bytes.
+    leave : bool
+        Leave the bar where it is when the work is done; else it is wiped off.
 
     Examples
     --------
@@ -48,5 +55,6 @@ def progress_bar(
         disable=not (terminal if enabled is None else enabled),
         delay=1.0 if enabled is None else 0.0,
         dynamic_ncols=True,
+        leave=leave,
     )
     return cast(AbstractContextManager[ProgressBar], bar)

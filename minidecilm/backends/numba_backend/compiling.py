@@ -200,4 +200,5 @@ class _Announcement(event.Listener):
         """Numba is done."""
 
 
-event.register("numba:compile", _Announcement())
+announcement = _Announcement()
+event.register("numba:compile", announcement)

@@ -9,8 +9,6 @@ Packed weights (int8 and int4, see :mod:`minidecilm.packed`) meet activations th
 one scale per token and group of columns: products of integers are what CPUs multiply fastest.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import get_num_threads, prange
 
@@ -18,6 +16,7 @@ from minidecilm.backends.numba_backend import tiles, vectors
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import LANES
 from minidecilm.ops import Array
+from minidecilm.packed import PackedWeight
 
 #: From this many tokens on, widening the weights once, in a new order, pays.
 MANY_TOKENS = 24
@@ -57,13 +56,15 @@ def linear_stored(x: Array, weight: Array) -> Array:
     return y
 
 
-def linear_packed(x: Array, weight: Any) -> Array:
+def linear_packed(x: Array, codes: Array, scales: Array, weight: PackedWeight) -> Array:
     """Multiply float32 activations, rounded to int8, with packed int8 or int4 weights.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous. Every group of columns of every token is rounded with a scale of its own.
+    codes, scales : arrays
+        Those of the weight, the scales as uint16.
     weight : PackedWeight
         (out, in).
 
@@ -72,8 +73,7 @@ def linear_packed(x: Array, weight: Any) -> Array:
     (N, out) float32 array
     """
     y = np.empty((len(x), weight.shape[0]), np.float32)
-    scales = weight.scales.view(np.uint16)
-    _packed(weight.codes, scales, weight.group, weight.bits, x, y, get_num_threads())
+    _packed(codes, scales, weight.group, weight.bits, x, y, get_num_threads())
     return y
 
 

@@ -3,13 +3,12 @@
 The same arithmetic, the rounding of activations included; LLVM vectorises it as well as it can.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.ops import Array
+from minidecilm.packed import PackedWeight
 
 _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
 
@@ -21,11 +20,10 @@ def linear_stored(x: Array, weight: Array) -> Array:
     return y
 
 
-def linear_packed(x: Array, weight: Any) -> Array:
+def linear_packed(x: Array, w_codes: Array, w_scales: Array, weight: PackedWeight) -> Array:
     """Multiply float32 activations with packed weights; see :func:`.linear.linear_packed`."""
     y = np.empty((len(x), weight.shape[0]), np.float32)
-    codes, scales, sums = _round_activations(x, weight.scales.shape[1], weight.group)
-    w_codes, w_scales = weight.codes, weight.scales.view(np.uint16)
+    codes, scales, sums = _round_activations(x, w_scales.shape[1], weight.group)
     _packed(w_codes, w_scales, weight.group, weight.bits, codes, scales, sums, y)
     return y
 
