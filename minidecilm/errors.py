@@ -26,3 +26,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, generated: Any) -> None:
         super().__init__()
         self.generated = generated
+
+
+class ForkError(RuntimeError, ValueError):
+    """Use of the Numba backend in a process that was forked too late for it.
+
+    A ValueError too: like all of them, the command line says it in one line.
+    """

@@ -187,7 +187,7 @@ def generation_steps(
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
     cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
-    model.backend.prepare(model.weights, progress)  # before the first clock starts
+    model.backend.prepare(model.weights, model.kv_cache, progress)  # before the first clock starts
 
     def next_logits(on_layer: Callable[[int], Any] | None = None) -> tuple[Array, LayerClock]:
         clock = LayerClock(on_layer)

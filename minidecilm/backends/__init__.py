@@ -36,8 +36,8 @@ class Backend:
         where the operations are to be called one by one. What it returns takes (cache, ids, real, cos, sin),
         writes keys and values behind the used slots of the cache, and returns logits (B, 1, V).
     prepare : callable
-        Takes placed weights and whether to show a bar, and does what the first call would wait for, such as
-        compiling.
+        Takes placed weights, the dtype of cached keys and values, and whether to show a bar; does what the
+        first call would wait for, such as compiling.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Backend:
     swiglu: Callable[..., ops.Array] = ops.swiglu
     device: Host = HOST
     decoder: Callable[..., Callable[..., ops.Array] | None] = lambda config, weights: None
-    prepare: Callable[[Mapping[str, Any], bool | None], None] = lambda weights, progress: None
+    prepare: Callable[[Mapping[str, Any], str, bool | None], None] = lambda weights, kv_cache, progress: None
 
 
 def check_threads() -> None:

@@ -7,17 +7,18 @@ for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
-import threading
 from collections.abc import Callable
-from functools import wraps
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numba.core import config
 
-from minidecilm import ops
 from minidecilm.backends import Backend
+from minidecilm.backends.numba_backend.preparing import prepare
+from minidecilm.backends.numba_backend.threads import alone, check_threads
 from minidecilm.ops import Array
 from minidecilm.packed import PackedWeight
 
@@ -26,6 +27,14 @@ KERNELS_VARIABLE = "MINIDECILM_KERNELS"
 #: The sets of kernels.
 KERNELS = ("explicit", "portable")
 
+# What kernels see the weights of a dtype as: see the head of vectors.
+_SEEN_AS: dict[np.dtype[Any], type[np.generic]] = {
+    np.dtype(np.float32): np.float32,
+    np.dtype(np.float64): np.float64,
+    np.dtype(ml_dtypes.bfloat16): np.uint16,
+    np.dtype(np.float16): np.int16,
+}
+
 
 def create() -> Backend:
     """Make the backend, with the kernels that suit this CPU or that the environment asks for.
@@ -33,8 +42,10 @@ def create() -> Backend:
     Raises
     ------
     ValueError
-        If the environment asks for kernels that there are not, or that this CPU cannot run.
+        If the environment asks for kernels that there are not, or that this CPU cannot run, or in a process
+        that was forked too late: :class:`minidecilm.errors.ForkError`.
     """
+    check_threads()
     kernels = os.environ.get(KERNELS_VARIABLE, "") or _suitable()
     if kernels not in KERNELS:
         raise ValueError(f"{KERNELS_VARIABLE}={kernels!r}: choose from {', '.join(KERNELS)}")
@@ -43,24 +54,26 @@ def create() -> Backend:
     if kernels == "portable":
         from minidecilm.backends.numba_backend import portable_attention, portable_linear
 
-        return Backend(
+        backend = Backend(
             "numba",
             dtypes=("float32",),
             kernels=kernels,
-            linear=_alone(_linear(portable_linear.linear_stored, portable_linear.linear_packed)),
-            attention=_alone(portable_attention.attention),
+            linear=alone(_linear(portable_linear.linear_stored, portable_linear.linear_packed)),
+            attention=alone(portable_attention.attention),
         )
-    from minidecilm.backends.numba_backend import attention, elementwise, linear
+    else:
+        from minidecilm.backends.numba_backend import attention, elementwise, linear
 
-    return Backend(
-        "numba",
-        dtypes=("float32",),
-        kernels=kernels,
-        linear=_alone(_linear(linear.linear_stored, linear.linear_packed)),
-        rms_norm=_alone(elementwise.rms_norm),
-        attention=_alone(attention.attention),
-        swiglu=_alone(elementwise.swiglu),
-    )
+        backend = Backend(
+            "numba",
+            dtypes=("float32",),
+            kernels=kernels,
+            linear=alone(_linear(linear.linear_stored, linear.linear_packed)),
+            rms_norm=alone(elementwise.rms_norm),
+            attention=alone(attention.attention),
+            swiglu=alone(elementwise.swiglu),
+        )
+    return replace(backend, prepare=partial(prepare, backend))
 
 
 def _suitable() -> str:
@@ -71,38 +84,25 @@ def _suitable() -> str:
     return "explicit" if vectors.USABLE else "portable"
 
 
-# A kernel takes all cores, and one of Numba's threading layers ends the process if two are run at a time.
-_lock = threading.Lock()
-
-
-def _alone(operation: Callable[..., Array]) -> Callable[..., Array]:
-    """Let threads that generate side by side take turns."""
-
-    @wraps(operation)
-    def wait_and_run(*arguments: Any) -> Array:
-        with _lock:
-            return operation(*arguments)
-
-    return wait_and_run
-
-
 def _linear(
-    stored: Callable[[Array, Array], Array], packed: Callable[[Array, PackedWeight], Array]
+    stored: Callable[[Array, Array], Array], packed: Callable[[Array, Array, Array, PackedWeight], Array]
 ) -> Callable[[Array, Array | PackedWeight], Array]:
-    """Choose by what a weight is stored as; what no kernel reads goes the way of ``ops``."""
+    """Choose by what a weight is stored as."""
 
     def linear(x: Array, weight: Array | PackedWeight) -> Array:
         if x.size == 0:
             return np.zeros((*x.shape[:-1], len(weight)), np.float32)
         rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
         if isinstance(weight, PackedWeight):
-            y = packed(rows, weight)
-        elif weight.dtype == ml_dtypes.bfloat16:
-            y = stored(rows, _read_only(weight.view(np.uint16)))
-        elif weight.dtype == np.float32:
-            y = stored(rows, _read_only(weight))
+            codes, scales = _read_only(weight.codes), _read_only(weight.scales.view(np.uint16))
+            y = packed(rows, codes, scales, weight)
+        elif weight.dtype in _SEEN_AS:
+            y = stored(rows, _read_only(weight.view(_SEEN_AS[weight.dtype])))
         else:
-            return ops.linear(x, weight)
+            raise ValueError(
+                f"a weight of dtype {weight.dtype}: the numba backend multiplies "
+                f"{', '.join(map(str, _SEEN_AS))}: load with weights='float32', or backend='numpy'"
+            )
         return y.reshape(*x.shape[:-1], len(weight))
 
     return linear

@@ -39,10 +39,11 @@ def _swiglu_piece(gate, up, mixed, start, stop):
         vectors.store(mixed, i, _gated(vectors.load(gate, i), vectors.load(up, i)))
     if whole < stop:
         last = np.zeros((3, LANES), np.float32)
-        last[0, : stop - whole] = gate[whole:stop]
-        last[1, : stop - whole] = up[whole:stop]
+        for i in range(whole, stop):
+            last[0, i - whole], last[1, i - whole] = gate[i], up[i]
         vectors.store(last, 2 * LANES, _gated(vectors.load(last, 0), vectors.load(last, LANES)))
-        mixed[whole:stop] = last[2, : stop - whole]
+        for i in range(whole, stop):
+            mixed[i] = last[2, i - whole]
 
 
 @njit()

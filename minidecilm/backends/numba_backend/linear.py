@@ -9,8 +9,6 @@ Packed weights (int8 and int4, see :mod:`minidecilm.packed`) meet activations th
 one scale per token and group of columns: products of integers are what CPUs multiply fastest.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import get_num_threads, prange
 
@@ -18,6 +16,7 @@ from minidecilm.backends.numba_backend import tiles, vectors
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import LANES
 from minidecilm.ops import Array
+from minidecilm.packed import PackedWeight
 
 #: From this many tokens on, widening the weights once, in a new order, pays.
 MANY_TOKENS = 24
@@ -36,14 +35,14 @@ _packed_1, _packed_4 = tiles.packed_tile(1), tiles.packed_tile(4)
 
 
 def linear_stored(x: Array, weight: Array) -> Array:
-    """Multiply float32 activations with a bfloat16 or float32 matrix as it lies in the file.
+    """Multiply float32 activations with a float matrix as it lies in the file.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous.
-    weight : (out, in) float32 array, or uint16 array of bfloat16 bits
-        C-contiguous.
+    weight : (out, in) array
+        C-contiguous, of one of the types that :mod:`.vectors` loads.
 
     Returns
     -------
@@ -57,13 +56,15 @@ def linear_stored(x: Array, weight: Array) -> Array:
     return y
 
 
-def linear_packed(x: Array, weight: Any) -> Array:
+def linear_packed(x: Array, codes: Array, scales: Array, weight: PackedWeight) -> Array:
     """Multiply float32 activations, rounded to int8, with packed int8 or int4 weights.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous. Every group of columns of every token is rounded with a scale of its own.
+    codes, scales : arrays
+        Those of the weight, the scales as uint16.
     weight : PackedWeight
         (out, in).
 
@@ -72,8 +73,7 @@ def linear_packed(x: Array, weight: Any) -> Array:
     (N, out) float32 array
     """
     y = np.empty((len(x), weight.shape[0]), np.float32)
-    scales = weight.scales.view(np.uint16)
-    _packed(weight.codes, scales, weight.group, weight.bits, x, y, get_num_threads())
+    _packed(codes, scales, weight.group, weight.bits, x, y, get_num_threads())
     return y
 
 
@@ -102,7 +102,7 @@ def _in_order_of_loads(x, weight):
     for token in range(tokens):
         for column in range(columns):
             to = column
-            if weight.itemsize == 2:
+            if isinstance(weight[0, 0], np.uint16):
                 to = column // _BLOCK * _BLOCK + column % 2 * LANES + column % _BLOCK // 2
             ordered[token, to] = x[token, column]
     return ordered
@@ -143,7 +143,8 @@ def _add_last_columns(weight, x, y, start, stop):
         return
     last = np.zeros((1, _BLOCK), weight.dtype)
     for row in range(start, stop):
-        last[0, :rest] = weight[row, columns - rest :]
+        for i in range(rest):  # a slice would be assigned with checks that take seconds to compile
+            last[0, i] = weight[row, columns - rest + i]
         for token in range(len(x)):
             at, to = token * x.shape[1] + columns - rest, token * y.shape[1] + row
             _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
@@ -234,7 +235,8 @@ def _round_token(x, token, group, codes, scales, sums):
     """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
     columns = x.shape[1]
     padded = np.zeros(codes.shape[1], np.float32)
-    padded[:columns] = x[token]
+    for column in range(columns):
+        padded[column] = x[token, column]
     for g in range(scales.shape[1]):
         largest = wrong = vectors.zeros()
         for i in range(g * group, (g + 1) * group, LANES):

@@ -3,13 +3,12 @@
 The same arithmetic, the rounding of activations included; LLVM vectorises it as well as it can.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.ops import Array
+from minidecilm.packed import PackedWeight
 
 _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
 
@@ -21,21 +20,28 @@ def linear_stored(x: Array, weight: Array) -> Array:
     return y
 
 
-def linear_packed(x: Array, weight: Any) -> Array:
+def linear_packed(x: Array, w_codes: Array, w_scales: Array, weight: PackedWeight) -> Array:
     """Multiply float32 activations with packed weights; see :func:`.linear.linear_packed`."""
     y = np.empty((len(x), weight.shape[0]), np.float32)
-    codes, scales, sums = _round_activations(x, weight.scales.shape[1], weight.group)
-    w_codes, w_scales = weight.codes, weight.scales.view(np.uint16)
+    codes, scales, sums = _round_activations(x, w_scales.shape[1], weight.group)
     _packed(w_codes, w_scales, weight.group, weight.bits, codes, scales, sums, y)
     return y
 
 
 @njit()
-def _widened(bits):
-    """Value of a weight: float32 as it is, or the bits of a bfloat16, the upper half of a float32."""
-    if isinstance(bits, np.uint16):
-        return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
-    return bits
+def _widened(weight):
+    """Float32 value of a weight, given as :mod:`.vectors` says: the integers are bits of narrower floats."""
+    if isinstance(weight, np.uint16):  # bfloat16 is the upper half of a float32
+        return np.uint32(np.uint32(weight) << np.uint32(16)).view(np.float32)
+    if isinstance(weight, np.int16):  # float16, widened as there
+        wide = np.uint32(np.uint32(weight) << np.uint32(13))
+        size = np.uint32(wide & np.uint32(0x7FFF << 13))
+        number = np.float32(size.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
+        special = np.uint32(size | np.uint32(0xFF << 23))
+        finite = size < np.uint32(0x7C00 << 13)
+        sign = np.uint32(wide & np.uint32(1 << 31))
+        return np.uint32(sign | (number if finite else special)).view(np.float32)
+    return np.float32(weight)
 
 
 @njit(parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)

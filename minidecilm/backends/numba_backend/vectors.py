@@ -6,8 +6,11 @@ products are the CPU's: AVX2, or AVX-512 VNNI. They are the reason that :data:`U
 portable kernels do without this module.
 
 An offset into an array counts its elements from the first one. Nothing is checked: the kernels are called by
-functions that know the sizes. ``float32`` arrays, and ``uint16`` arrays that hold the bits of bfloat16, are
-loaded by the same ``load``.
+functions that know the sizes.
+
+What is loaded becomes float32 in the register, whatever it is stored as. Numba has no bfloat16 and next to no
+float16, so kernels are given their bits, as integers of a type of their own: ``uint16`` means bfloat16,
+``int16`` means float16. ``float32`` and ``float64`` stand for themselves.
 """
 
 from typing import Any
@@ -25,6 +28,9 @@ VNNI = {"+avx512f", "+avx512bw", "+avx512vnni"} <= FEATURES
 #: Whether this CPU has what the explicit kernels need.
 USABLE = {"+avx2", "+fma"} <= FEATURES
 LANES = 16 if VNNI else 8
+
+#: Types of the arrays that ``load`` and its like take.
+STORED = (types.float32, types.float64, types.uint16, types.int16)
 
 _FLOAT, _INT, _BYTE, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(16)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
@@ -74,15 +80,37 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, _lanes([0] * LANES))
 
 
-def _load(context: Any, builder: Any, array: types.Array, value: Any, offset: Any) -> Any:
-    """LANES elements as float32, whatever they are stored as."""
-    if array.dtype == types.float32:
-        return builder.load(_pointer(context, builder, array, value, offset, to=_FLOATS), align=1)
-    halves = ir.VectorType(_SHORT, LANES)
-    bits = builder.load(_pointer(context, builder, array, value, offset, to=halves), align=1)
-    # bfloat16 is the upper half of a float32.
-    wide = builder.shl(builder.zext(bits, _INTS), _constant(16, _INTS))
-    return builder.bitcast(wide, _FLOATS)
+def _load(
+    context: Any, builder: Any, array: types.Array, value: Any, offset: Any, *, lanes: int = LANES
+) -> Any:
+    """Load `lanes` elements as float32, whatever they are stored as."""
+    stored = ir.VectorType(context.get_data_type(array.dtype), lanes)
+    bits = builder.load(_pointer(context, builder, array, value, offset, to=stored), align=1)
+    return _widen(builder, array.dtype, bits)
+
+
+def _widen(builder: Any, stored: types.Type, bits: Any) -> Any:
+    """Make float32 of what was loaded from an array of a type of STORED."""
+    if stored == types.float32:
+        return bits
+    lanes = bits.type.count
+    floats, ints = ir.VectorType(_FLOAT, lanes), ir.VectorType(_INT, lanes)
+    if stored == types.float64:
+        return builder.fptrunc(bits, floats)
+    if stored == types.uint16:  # bfloat16 is the upper half of a float32
+        wide = builder.shl(builder.zext(bits, ints), _constant(16, ints))
+        return builder.bitcast(wide, floats)
+    if "+f16c" in FEATURES:
+        return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), lanes)), floats)
+    # Exponent and fraction move to where float32 has them, which divides a number by 2**112; the product is
+    # exact, of subnormal numbers too. Infinity and NaN get the largest exponent back.
+    wide = builder.shl(builder.sext(bits, ints), _constant(13, ints))
+    size = builder.and_(wide, _constant(0x7FFF << 13, ints))
+    number = builder.bitcast(builder.fmul(builder.bitcast(size, floats), _constant(2.0**112, floats)), ints)
+    special = builder.or_(size, _constant(0xFF << 23, ints))
+    finite = builder.icmp_unsigned("<", size, _constant(0x7C00 << 13, ints))
+    sign = builder.and_(wide, _constant(-(1 << 31), ints))
+    return builder.bitcast(builder.or_(sign, builder.select(finite, number, special)), floats)
 
 
 def _call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = ()) -> Any:
@@ -109,12 +137,12 @@ def zero_ints(typing: Any) -> Any:
 
 @intrinsic
 def load(typing: Any, array: Any, offset: Any) -> Any:
-    """LANES values from `offset` on, of a float32 array or of a uint16 array of bfloat16 bits."""
+    """LANES values from `offset` on, of an array of one of the types STORED."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _load(context, builder, array, *arguments)
 
-    if array.dtype in (types.float32, types.uint16):
+    if array.dtype in STORED:
         return FLOATS(array, types.intp), generate
     return None
 
@@ -123,16 +151,15 @@ def _load_half(second: bool) -> Any:
     def typed(typing: Any, array: Any, offset: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             where, at = arguments
-            if array.dtype == types.float32:
-                at = builder.add(at, at.type(LANES * second))
-                return builder.load(_pointer(context, builder, array, where, at, to=_FLOATS), align=1)
+            if array.dtype != types.uint16:
+                return _load(context, builder, array, where, builder.add(at, at.type(LANES * second)))
             # Two bfloat16 in an int: the upper one is a float32 once the lower bits are cleared.
             pairs = builder.load(_pointer(context, builder, array, where, at, to=_INTS), align=1)
             if second:
                 return builder.bitcast(builder.and_(pairs, _constant(-65536, _INTS)), _FLOATS)
             return builder.bitcast(builder.shl(pairs, _constant(16, _INTS)), _FLOATS)
 
-        if array.dtype in (types.float32, types.uint16):
+        if array.dtype in STORED:
             return FLOATS(array, types.intp), generate
         return None
 
@@ -140,7 +167,7 @@ def _load_half(second: bool) -> Any:
 
 
 #: ``load_first(array, offset)`` and ``load_second(array, offset)`` load 2 * LANES values between them, with
-#: less work for bfloat16 than ``load``: the even and the odd ones; of float32, the first and second half.
+#: less work for bfloat16 than ``load``: the even and the odd ones; of others, the first and second half.
 load_first, load_second = _load_half(False), _load_half(True)
 
 
@@ -149,12 +176,9 @@ def value(typing: Any, array: Any, offset: Any) -> Any:
     """One element as float32, of the arrays that ``load`` takes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if array.dtype == types.float32:
-            return builder.load(_pointer(context, builder, array, *arguments, to=_FLOAT))
-        bits = builder.zext(builder.load(_pointer(context, builder, array, *arguments, to=_SHORT)), _INT)
-        return builder.bitcast(builder.shl(bits, _INT(16)), _FLOAT)
+        return builder.extract_element(_load(context, builder, array, *arguments, lanes=1), _INT(0))
 
-    if array.dtype in (types.float32, types.uint16):
+    if array.dtype in STORED:
         return types.float32(array, types.intp), generate
     return None
 

@@ -1,0 +1,65 @@
+"""Getting a run's kernels ready before it begins: compiled, or loaded from where compiled code is kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minidecilm import ops
+from minidecilm.backends import Backend
+from minidecilm.backends.numba_backend import compiling
+from minidecilm.backends.numba_backend.portable_attention import KEYS
+from minidecilm.packed import BFLOAT16, PackedWeight
+from minidecilm.progress import progress_bar
+
+_MANY = 64  # tokens that are many in the sense of linear
+
+_ready: set[tuple[Any, ...]] = set()  # of this process
+
+
+def prepare(backend: Backend, weights: Mapping[str, Any], kv_cache: str, progress: bool | None) -> None:
+    """Call every compiled operation as a run with these weights will, on next to nothing."""
+    calls = {
+        call: arguments
+        for call, arguments in _calls(backend.kernels, weights, kv_cache).items()
+        if call not in _ready and getattr(backend, call[1]) is not getattr(ops, call[1])
+    }
+    if not calls:
+        return
+    compiling.announcement.said = True  # the bar says more
+    with progress_bar(len(calls), "compiling for this CPU", "kernel", progress, leave=False) as bar:
+        for call, arguments in calls.items():
+            getattr(backend, call[1])(*arguments)
+            _ready.add(call)
+            bar.update(1)
+
+
+def _calls(kernels: str, weights: Mapping[str, Any], kv_cache: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Arguments of operations, by kernels, operation, and what else tells one kernel from others."""
+    x = np.zeros((_MANY, 32), np.float32)
+    # Keys for more than one thread, which puts its part together with the others'.
+    keys = np.zeros((1, 1, KEYS + 1, 2), BFLOAT16 if kv_cache == "bfloat16" else kv_cache)
+    calls: dict[tuple[Any, ...], tuple[Any, ...]] = {
+        (kernels, "rms_norm"): (x, x[0], 1e-6),
+        (kernels, "swiglu"): (x, x),
+        (kernels, "attention", kv_cache): (
+            x[None, None, :1, :2],
+            keys,
+            keys,
+            np.ones((1, 1, KEYS + 1), np.bool_),
+        ),
+    }
+    looked_up = "model.embed_tokens.weight" if "lm_head.weight" in weights else None
+    matrices = {str(w.dtype): w for name, w in weights.items() if len(w.shape) == 2 and name != looked_up}
+    for storage, weight in matrices.items():
+        packed = isinstance(weight, PackedWeight)
+        for tokens in (1,) if packed or kernels == "portable" else (1, _MANY):
+            calls[kernels, "linear", storage, tokens] = x[:tokens], _like(weight)
+    return calls
+
+
+def _like(weight: Any) -> Any:
+    """Make a small matrix stored as this one."""
+    if isinstance(weight, PackedWeight):
+        return PackedWeight.from_codes(np.zeros((1, 32), np.int8), np.zeros((1, 1)), weight.bits, 32)
+    return np.zeros((1, 32), weight.dtype)
