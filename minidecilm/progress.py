@@ -56,6 +56,5 @@ def progress_bar(
         disable=not (terminal if enabled is None else enabled),
         delay=1.0 if enabled is None else 0.0,
         dynamic_ncols=True,
-        leave=leave,
     )
     return cast(AbstractContextManager[ProgressBar], bar)
