@@ -3,6 +3,8 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -94,3 +96,12 @@ def make_on_host(name: str) -> Backend:
         return on_host(backend.swiglu(device.array(gate), device.array(up)))
 
     return replace(backend, linear=linear, attention=attention, swiglu=swiglu)
+
+
+def run_apart(script, **environment):
+    """Run a script of this folder in a fresh process; compiled code is kept from the other processes'."""
+    command = [sys.executable, "-m", f"tests.backends.{script}"]
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, cwd=root, capture_output=True, text=True
+    )

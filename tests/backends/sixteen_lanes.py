@@ -43,8 +43,9 @@ def main():
     for shape in SHAPES:
         for tokens in (1, 5, 30):
             x = random_x(tokens, shape[1])
-            weight = stored_weight(shape, "bfloat16")
-            assert_product(backend.linear(x, weight), x, weight)
+            for storage in ("bfloat16", "float16"):
+                weight = stored_weight(shape, storage)
+                assert_product(backend.linear(x, weight), x, weight)
             for bits in (8, 4):
                 packed = packed_weight(shape, bits, 32)
                 assert_product(backend.linear(x, packed), rounded(x, 32), packed[:])

@@ -8,7 +8,7 @@ from minidecilm import ops
 from minidecilm.packed import PackedWeight
 from tests.backends import kernels
 
-FLOATS = ("float32", "bfloat16")
+FLOATS = ("float32", "float64", "bfloat16", "float16")
 PACKED = tuple((bits, group) for bits in (8, 4) for group in (32, 64, 128))
 SHAPES = [(1, 2), (5, 7), (37, 50), (64, 128), (33, 520)]  # (out, in)
 TOKENS = (1, 2, 3, 4, 5, 9, 23, 24, 31)  # around what tiles take, and where many begin
@@ -27,8 +27,8 @@ def random_x(tokens, columns):
 
 
 def stored_weight(shape, storage):
-    values = np.random.default_rng(shape).standard_normal(shape, np.float32)
-    return values.astype(ml_dtypes.bfloat16 if storage == "bfloat16" else np.float32)
+    values = np.random.default_rng(shape).standard_normal(shape)
+    return values.astype(ml_dtypes.bfloat16 if storage == "bfloat16" else storage)
 
 
 def packed_weight(shape, bits, group):
@@ -69,9 +69,43 @@ def packed_product(backend, x, weight):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_stored(backend, shape, storage):
     weight = stored_weight(shape, storage)
+    if storage == "float64" and backend.name == "cupy":
+        with pytest.raises(ValueError, match="weights of float64: the cupy backend stores float32"):
+            backend.linear(random_x(1, shape[1]), weight)
+        return
     for tokens in TOKENS:
         x = random_x(tokens, shape[1])
         assert_product(backend.linear(x, weight), x, weight)
+
+
+@pytest.mark.parametrize("name", ["numba-explicit", "numba-portable"])
+def test_no_storage_is_left_to_numpy(name, monkeypatch):
+    """The definition widens a matrix for every token: many times slower, and nothing would say so."""
+    backend = kernels.make(name)
+
+    def definition(*arguments):
+        raise AssertionError("ops.linear was called")
+
+    monkeypatch.setattr(ops, "linear", definition)
+    x = random_x(2, 64)
+    for weight in (
+        *(stored_weight((5, 64), s) for s in FLOATS),
+        *(packed_weight((5, 64), *p) for p in PACKED),
+    ):
+        assert backend.linear(x, weight).shape == (2, 5)
+    with pytest.raises(
+        ValueError, match=r"dtype int16: .* float32, float64, .*: load with weights='float32'"
+    ):
+        backend.linear(x, np.ones((5, 64), np.int16))
+
+
+@pytest.mark.parametrize("instruction", [True, False])
+def test_every_float16_is_widened_exactly(instruction):
+    """Subnormal numbers, infinities, NaN and both zeros; on CPUs that have an instruction for it, or not."""
+    kernels.make("numba-explicit")
+    cpu = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avx2,+fma" + ",+f16c" * instruction}
+    found = kernels.run_apart("every_float16", **cpu)
+    assert (found.returncode, found.stdout) == (0, f"exact {instruction}\n"), found.stderr
 
 
 @pytest.mark.parametrize(("bits", "group"), PACKED)

@@ -1,11 +1,7 @@
 """The whole network on every Numba kernel: Deci's golden numbers, other storages, other CPUs."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +15,6 @@ from minidecilm.model import DeciLM
 from tests import checks
 from tests.backends import kernels
 
-HERE = Path(__file__).parent
 AVX512_VNNI = "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
 
 
@@ -98,6 +93,20 @@ def test_storage(weights, backend, data):
         assert 0 < relative_error(model(ids), expected) < ACTIVATIONS
 
 
+@pytest.mark.parametrize("storage", ["float16", "float64"])
+def test_storages_of_checkpoints_that_others_write(storage, backend, data):
+    """float16 as many fine-tunes are, float64 as some scripts leave them: for the CPU."""
+    if backend.name == "cupy":
+        pytest.skip("the CuPy backend widens float16 and refuses float64")
+    ids = data["short.input_ids"]
+    model = golden_model(backend)
+    weights = {name: weight.astype(storage) for name, weight in model.weights.items()}
+    expected = DeciLM(model.config, weights, kernels.make("numpy"), "float64")(ids)
+    model = DeciLM(model.config, weights, backend)
+    checks.assert_close(model(ids), expected, model)
+    checks.assert_close(checks.feed(model, ids, [ids.shape[1] - 1, 1]), expected, model)
+
+
 def test_bfloat16_cache(backend, data):
     ids = data["short.input_ids"]
     model = golden_model(backend, kv_cache="bfloat16")
@@ -156,17 +165,9 @@ def test_threads_that_generate_side_by_side(backend, data):
         assert list(pool.map(generate, range(3))) == [generate(seed) for seed in range(3)]
 
 
-def run_apart(script, **environment):
-    """Run a script of this folder in a fresh process; compiled code is kept from the other processes'."""
-    command = [sys.executable, "-m", f"tests.backends.{script}"]
-    return subprocess.run(
-        command, env={**os.environ, **environment}, cwd=HERE.parents[1], capture_output=True, text=True
-    )
-
-
 def test_without_compiling():
     """NUMBA_DISABLE_JIT=1: the portable kernels are plain Python."""
-    found = run_apart("plain_python", NUMBA_DISABLE_JIT="1")
+    found = kernels.run_apart("plain_python", NUMBA_DISABLE_JIT="1")
     assert (found.returncode, found.stdout) == (0, "portable\n"), found.stderr
 
 
@@ -174,7 +175,7 @@ def test_without_compiling():
 def test_sixteen_lanes(tmp_path):
     """The AVX-512 VNNI kernels with their one special instruction written out: they run on any AVX2 CPU."""
     kernels.make("numba-explicit")
-    found = run_apart("sixteen_lanes", NUMBA_CACHE_DIR=str(tmp_path))
+    found = kernels.run_apart("sixteen_lanes", NUMBA_CACHE_DIR=str(tmp_path))
     assert (found.returncode, found.stdout) == (0, "16 lanes\n"), found.stderr
 
 
@@ -182,7 +183,7 @@ def test_vnni_instruction_is_compiled(tmp_path):
     """For a CPU that has them: 512-bit registers and vpdpbusd. Compiled here, not run."""
     kernels.make("numba-explicit")
     cpu = {"NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": AVX512_VNNI}
-    found = run_apart("vnni_assembly", **cpu, NUMBA_CACHE_DIR=str(tmp_path))
+    found = kernels.run_apart("vnni_assembly", **cpu, NUMBA_CACHE_DIR=str(tmp_path))
     assert found.returncode == 0, found.stderr
     int8, int4, rest = found.stdout.split(kernels.SEPARATOR)
     for assembly in (int8, int4):
