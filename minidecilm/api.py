@@ -72,9 +72,9 @@ class LanguageModel:
         return self.model.backend
 
     def __repr__(self) -> str:
-        model, folder = self.model, self.checkpoint.folder
+        model, folder = self.model, self.checkpoint.folder.absolute()
         return (
-            f"<LanguageModel {hub_name(folder) or folder.absolute().name}: {self.config.num_parameters:,} parameters, "
+            f"<LanguageModel {hub_name(folder) or folder.name}: {self.config.num_parameters:,} parameters, "
             f"backend={self.backend.name}, dtype={model.dtype}, rope={model.rope_policy}>"
         )
 
