@@ -317,6 +317,24 @@ def test_a_missing_tensor(single: Path) -> None:
     assert "1 more" in message
 
 
+def test_a_head_that_is_missing_may_be_tied(single: Path) -> None:
+    with edited_tensors(single / "model.safetensors") as tensors:
+        del tensors["lm_head.weight"]
+    assert "set tie_word_embeddings to true in config.json" in refusal(single)
+    with edited_json(single / "config.json") as config:
+        config["tie_word_embeddings"] = True
+    open_checkpoint(single)
+
+
+def test_weights_of_another_program_name_a_way_out(single: Path) -> None:
+    """A merged model may still say how the base was packed while it was trained."""
+    with edited_json(single / "config.json") as config:
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    with pytest.raises(ConfigError, match=r"quant_method: .*weights are floats .*ignore_config_keys"):
+        open_checkpoint(single)
+    assert open_checkpoint(single, ignore_config_keys="quantization_config").config == TINY
+
+
 def test_an_extra_tensor(single: Path) -> None:
     with edited_tensors(single / "model.safetensors") as tensors:
         tensors["model.layers.0.self_attn.q_proj.bias"] = np.zeros(16, np.float32)

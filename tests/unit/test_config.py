@@ -201,6 +201,7 @@ def test_two_lists_of_kv_heads_must_agree() -> None:
             {"temperature": 0.9, "top_p": 0.6, "do_sample": True, "max_length": 4096}, id="sampling"
         ),
         pytest.param({"sliding_window": 1024, "use_sliding_window": False}, id="window off"),
+        pytest.param({"hidden_act": "swish"}, id="another name"),
         pytest.param({"sliding_window": 4096}, id="window of the context"),
         pytest.param({"sliding_window": 1024, "layer_types": ["full_attention"] * 32}, id="full attention"),
         pytest.param({"sliding_window": 8192, "layer_types": ["sliding_attention"] * 32}, id="long window"),
@@ -228,9 +229,16 @@ def test_keys_that_change_nothing(more: dict[str, Any]) -> None:
     assert Config.from_dict(ORIGINAL | more) == preset("decilm-6b")
 
 
-def test_linear_scaling_by_one_is_none() -> None:
-    values = LLAMA | {"rope_scaling": {"type": "linear", "factor": 1.0}}
+@pytest.mark.parametrize("kind", ["linear", "default"])
+def test_scaling_by_one_is_none(kind: str) -> None:
+    values = LLAMA | {"rope_scaling": {"type": kind, "factor": 1.0}}
     assert Config.from_dict(values) == preset("llama-2-7b")
+
+
+def test_a_dtype_as_pytorch_prints_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ORIGINAL | {"torch_dtype": "torch.bfloat16"}), encoding="utf-8-sig")
+    assert Config.from_file(path) == preset("decilm-6b")
 
 
 def test_all_that_is_unknown_is_named_at_once() -> None:

@@ -519,6 +519,13 @@ def test_a_renamed_piece_has_its_new_text(folder):
     assert not tokenizer.is_byte(token)
 
 
+def test_tokens_that_the_model_does_not_have_are_left_out(folder):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": DECODER}))
+    tokenizer = Tokenizer.from_folder(folder, 2050)
+    assert max(tokenizer.encode("<|im_end|> <tool>", allow_special=True)) == 2049
+    assert tokenizer.decode([2050]) == ""
+
+
 def test_half_a_character_before_an_added_token(folder):
     tokenizer = with_files(folder, tokenizer_config={"added_tokens_decoder": DECODER})
     first = tokenizer.encode("\U0001f600", add_bos=False)[-4]
