@@ -71,9 +71,9 @@ class LanguageModel:
         return self.model.backend
 
     def __repr__(self) -> str:
-        model, folder = self.model, self.checkpoint.folder
+        model, folder = self.model, self.checkpoint.folder.absolute()
         return (
-            f"<LanguageModel {hub_name(folder) or folder.absolute().name}: {self.config.num_parameters:,} parameters, "
+            f"<LanguageModel {hub_name(folder) or folder.name}: {self.config.num_parameters:,} parameters, "
             f"backend={self.backend.name}, dtype={model.dtype}, rope={model.rope_policy}>"
         )
 
@@ -349,7 +349,7 @@ def load(
         raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
     checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
-    tokenizer = Tokenizer.from_folder(checkpoint.folder)
+    tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.vocab_size)
     if tokenizer is not None and tokenizer.vocab_size > checkpoint.config.vocab_size:
         raise CheckpointError(
             f"{checkpoint.folder}: tokenizer.model has {tokenizer.vocab_size} pieces, config.json says "

@@ -173,7 +173,10 @@ def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = (
     if missing:
         where = f"{folder / (SINGLE_NAME if weight_map is None else INDEX_NAME)}: tensor {missing[0]}"
         found = f"none, and {len(missing) - 1:,} more are missing" if len(missing) > 1 else "none"
-        raise _refusal(where, f"shape {expected[missing[0]][0]}", found, _MISMATCH)
+        advice = _MISMATCH
+        if missing == ["lm_head.weight"]:
+            advice = "where the head is the embedding, set tie_word_embeddings to true in config.json"
+        raise _refusal(where, f"shape {expected[missing[0]][0]}", found, advice)
     weights: dict[str, Weight] = {}
     for name, shape in shapes.items():
         if scheme is None or scheme.bits(name, shape) is None:

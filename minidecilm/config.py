@@ -249,6 +249,8 @@ class Config:
             head_dim = hidden // heads
         theta, factor = _read_rope(values)
         dtype = _agreeing(values, "torch_dtype", "dtype")
+        if isinstance(dtype, str):
+            dtype = dtype.removeprefix("torch.")  # as PyTorch prints it
         eos = values.get("eos_token_id", 2)  # absent bos and eos are Llama's 1 and 2
         return cls(
             **sizes,
@@ -408,7 +410,7 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
     partial = merged.pop("partial_rotary_factor", None)
     check(partial in (1, None), "rope_scaling: partial_rotary_factor", "1", partial)
     kind = "default" if kind is None else kind
-    if kind == "linear" and merged.get("factor") == 1:  # positions divided by 1
+    if kind in ("default", "linear") and merged.get("factor") == 1:  # positions divided by 1
         kind, merged["factor"] = "default", None
     theta = merged.pop("rope_theta")
     theta = 10000.0 if theta is None else theta  # DeciLM was published without rope_theta

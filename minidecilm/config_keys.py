@@ -17,7 +17,7 @@ _MODEL_TYPES = ("deci", "llama", "mistral")
 
 #: Keys that must hold one of these values: anything else is a network that this package does not compute.
 REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu",),
+    "hidden_act": ("silu", "swish"),  # two names of one function
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
     "partial_rotary_factor": (1, None),

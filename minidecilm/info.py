@@ -74,10 +74,11 @@ def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     if not name:
         raise ValueError("model: the name is empty")
     if name.lower() in PRESET_NAMES or Path(name).is_file():
-        title, config = name, preset(name) if name.lower() in PRESET_NAMES else None
-        if config is None:
-            title = hub_name(Path(name).parent) or name
+        if name.lower() in PRESET_NAMES:
+            title, config = name, preset(name)
+        else:
             config = Config.from_file(name, ignore_config_keys=ignore_config_keys)
+            title = hub_name(Path(name).parent) or name
         return Model(title, config, costs.weight_bytes(config), [config.torch_dtype])
     if name != "demo" and not Path(name).exists():
         raise ValueError(
@@ -87,9 +88,8 @@ def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     folder = DEMO_FOLDER if name == "demo" else Path(name)
     checkpoint = open_checkpoint(folder, ignore_config_keys=ignore_config_keys)
     group = checkpoint.scheme.group if checkpoint.scheme else None
-    return Model(
-        hub_name(name) or name, checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes), group
-    )
+    title = hub_name(folder) or name
+    return Model(title, checkpoint.config, checkpoint.nbytes, sorted(checkpoint.dtypes), group)
 
 
 def facts(model: Model) -> dict[str, Any]:

@@ -83,7 +83,8 @@ class Scheme:
             return cls._from_dict(values, tied)
         except ConfigError as problem:
             raise ConfigError(
-                f"quantization_config: {problem}; quantise the original model with this version"
+                f"quantization_config: {problem}; quantise the original model with this version, or, "
+                "where the weights are floats all the same, pass the key over (ignore_config_keys)"
             ) from None
 
     @classmethod

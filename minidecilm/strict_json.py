@@ -2,6 +2,7 @@
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from pathlib import Path
 from reprlib import Repr
@@ -108,4 +109,4 @@ def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str
     if len(text) > max_bytes:
         raise error(f"{path}: larger than {max_bytes:,} bytes, so it is not what its name says")
     refuse_lfs_pointer(path, text)
-    return parse_object(text, str(path), error)
+    return parse_object(text.removeprefix(BOM_UTF8), str(path), error)  # as some editors begin a file

@@ -107,10 +107,16 @@ class Tokenizer:
         self._barrier_length = len(self._model.encode(_BARRIER))
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> "Tokenizer | None":
+    def from_folder(cls, folder: str | Path, ids: int | None = None) -> "Tokenizer | None":
         """Read tokenizer.model of a checkpoint folder and, where they are, the files that add to it.
 
         Those are tokenizer_config.json, added_tokens.json and special_tokens_map.json.
+
+        Parameters
+        ----------
+        folder : str or Path
+        ids : int, optional
+            Ids that the model has: added tokens beyond them are left out, since no text may become one.
 
         Returns
         -------
@@ -131,6 +137,8 @@ class Tokenizer:
         config = read_optional(path.with_name(CONFIG_NAME))
         adds = _read_adds(config, path.with_name(CONFIG_NAME))
         added = read_added_tokens(path.parent, config)
+        if ids is not None:
+            added = {token: entry for token, entry in added.items() if token < ids}
         try:
             return cls(model, **adds, added=added)
         except CheckpointError as problem:

@@ -1,14 +1,20 @@
 """Text in, text out: loading, streaming, stop strings, templates."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from huggingface_hub import constants
 
 import minidecilm
+from minidecilm import cli, info
 from minidecilm.api import DEMO_FOLDER, _RowText
+from minidecilm.checkpoint_writer import write_checkpoint
 from minidecilm.errors import CheckpointError
+from minidecilm.files import hub_name
+from minidecilm.safetensors_file import TensorSource
 from tests import checks
 
 GREEDY = {"max_new_tokens": 40, "temperature": 0}
@@ -51,6 +57,68 @@ def test_stop_strings_cut_the_text(lm):
 def test_a_stop_string_begun_but_not_finished_is_shown_at_the_end(lm):
     whole = lm.generate("Once upon a time", **GREEDY)
     assert lm.generate("Once upon a time", stop=whole[-3:] + "never", **GREEDY) == whole
+
+
+def chat_model(folder, tokens, eos, special=True):
+    """Make a copy of the demo model, with 8 ids beyond the pieces, that writes given tokens."""
+    for file in DEMO_FOLDER.iterdir():
+        shutil.copy(file, folder)
+    demo = minidecilm.load("demo")
+    config = replace(demo.config, vocab_size=2056, eos_token_ids=eos)
+    sources = []
+    for name, weight in demo.checkpoint.tensors.items():
+        wide = np.zeros(config.parameter_shapes()[name], weight.dtype)
+        wide[: len(weight)] = weight
+        sources.append(TensorSource.from_array(name, wide))
+    (folder / "model").mkdir()
+    write_checkpoint(config, folder / "model", sources)
+    entry = {"content": "<|im_end|>", "special": special}
+    settings = {"added_tokens_decoder": {"2048": entry, "2049": {"content": "<tool>", "special": False}}}
+    (folder / "model" / "tokenizer_config.json").write_text(json.dumps(settings))
+    shutil.copy(DEMO_FOLDER / "tokenizer.model", folder / "model")
+
+    class Dictated(minidecilm.model.DeciLM):
+        def __call__(self, ids, *args, **kwargs):
+            logits = super().__call__(ids, *args, **kwargs)
+            logits[:, -1, tokens[self.written]] = 1e9
+            self.written += 1
+            return logits
+
+    lm = minidecilm.load(folder / "model")
+    model = Dictated(lm.config, lm.model.weights, lm.backend)
+    model.written = 0
+    return minidecilm.LanguageModel(model, lm.tokenizer, lm.checkpoint)
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("end", [2, 2048, 2053])
+def test_the_end_token_is_no_part_of_the_answer(tmp_path, end, special):
+    """It ends the row before it is decoded: beyond the pieces, with or without a text, special or not."""
+    written = [*[261] * 2, 2049, 2052, 261, end]
+    lm = chat_model(tmp_path, written, (end,), special)
+    assert lm.generate("a", **GREEDY) == " a a<tool> a"
+    lm.model.written = 0
+    assert "".join(lm.stream("a", **GREEDY)) == " a a<tool> a"
+    lm.model.written = 0
+    assert minidecilm.generate_tokens(lm.model, [1, 261], **GREEDY).tolist() == written
+    lm.model.written = 0
+    assert (
+        minidecilm.generate_tokens(lm.model, [1, 261], stop=[[261, end]], **GREEDY).tolist() == written[:-2]
+    )
+    lm.model.written = 0
+    trace = []
+    assert lm.generate("a", stop="tool", trace=trace, **GREEDY) == " a a<"
+    assert trace[-1].finished == ["stop"]
+
+
+def test_one_end_id_is_a_list_of_one(lm):
+    whole = minidecilm.generate_tokens(lm.model, [1, 300], **GREEDY).tolist()
+    end = whole[7]
+    cut = whole[: whole.index(end) + 1]
+    for eos in (end, [end], np.int64(end), (end, 5)):
+        found = minidecilm.generate_tokens(lm.model, [1, 300], eos_token_ids=eos, **GREEDY)
+        assert found.tolist() == cut
+    assert minidecilm.generate_tokens(lm.model, [1, 300], eos_token_ids=(), **GREEDY).tolist() == whole
 
 
 class Echo:
@@ -208,7 +276,9 @@ def test_hub_ids_load_from_the_hub_cache(tmp_path, monkeypatch, lm):
     (refs / "main").write_text("0" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert minidecilm.load("Org/Name").generate("Once", **GREEDY) == lm.generate("Once", **GREEDY)
+    found = minidecilm.load("Org/Name")
+    assert found.generate("Once", **GREEDY) == lm.generate("Once", **GREEDY)
+    assert repr(found).startswith("<LanguageModel Org/Name: ")
     with pytest.raises(OSError, match="Org/Other: no such folder, and the Hugging Face hub gave"):
         minidecilm.load("Org/Other")
 
@@ -229,6 +299,32 @@ def test_a_file_written_to_since_it_was_opened_is_not_read_on(tmp_path, lm):
     for call in (lambda: opened.generate("Once"), lambda: list(opened.stream("Once"))):
         with pytest.raises(CheckpointError, match=r"expected the file of .* written since"):
             call()
+
+
+def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkeypatch, capsys):
+    snapshot = tmp_path / "models--Org--Name" / "snapshots" / ("0" * 40)
+    shutil.copytree(DEMO_FOLDER, snapshot)
+    for path, name in (
+        (snapshot, "Org/Name"),
+        (snapshot / "inner", "Org/Name/inner"),
+        (snapshot.parent, None),
+        (tmp_path / "models--Org" / "snapshots" / "0", "Org"),
+    ):
+        assert hub_name(path) == name
+    assert info.find_model(str(snapshot)).name == "Org/Name"
+    assert info.find_model(str(snapshot / "config.json")).name == "Org/Name"
+    monkeypatch.chdir(snapshot)
+    assert repr(minidecilm.load(".")).startswith("<LanguageModel Org/Name: ")
+    assert [info.find_model(name).name for name in ("demo", "decilm-6b", ".")] == [
+        "demo",
+        "decilm-6b",
+        "Org/Name",
+    ]
+    assert cli.main(["info", ".", "--compare", "demo"]) == 0
+    assert "demo / Org/Name" in capsys.readouterr().out
+    figure = tmp_path / "a.svg"
+    assert cli.main(["plot", "kv-heads", "config.json", "--out", str(figure)]) == 0
+    assert "Org/Name" in figure.read_text()
 
 
 def test_demo_is_what_it_says(lm):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from minidecilm import checkpoint_writer, preset
+from minidecilm import checkpoint_writer, load, preset
 from minidecilm.checkpoint import Checkpoint, open_checkpoint, write_random_checkpoint
 from minidecilm.checkpoint_writer import plan_shards, write_checkpoint
+from minidecilm.cli import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
+from minidecilm.quantize import quantize_checkpoint
 from minidecilm.safetensors_file import TensorSource, read_safetensors, write_safetensors
 
 GOLDEN = Path(os.environ.get("MINIDECILM_GOLDEN", Path(__file__).parents[1] / "golden" / "deci_tiny"))
@@ -128,6 +131,119 @@ def test_rotary_frequencies_of_older_copies_are_skipped(single: Path, sharded: P
     assert name not in open_checkpoint(single).tensors
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rotary_emb.inv_freq",
+        "model.rotary_emb.inv_freq",
+        "model.layers.2.self_attn.rotary_emb.inv_freq",
+        "model.layers.0.self_attn.masked_bias",
+        "model.layers.0.attn.bias",
+        "model.layers.0.self_attn.rotary_emb.cos_cached",
+    ],
+)
+@pytest.mark.parametrize("dtype", ["I64", "BOOL", "F8_E4M3", "F64"])
+def test_buffers_are_skipped_whatever_their_dtype(single: Path, sharded: Path, name: str, dtype: str) -> None:
+    before = open_checkpoint(single)
+    for folder, file in ((single, "model.safetensors"), (sharded, "model-00001-of-00004.safetensors")):
+        data = (folder / file).read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header, end = json.loads(data[8 : 8 + length]), len(data) - 8 - length
+        size = 8 if dtype in ("I64", "F64") else 1
+        header[name] = {"dtype": dtype, "shape": [1], "data_offsets": [end, end + size]}
+        text = json.dumps(header).encode()
+        (folder / file).unlink()  # what is mapped stays as it was
+        (folder / file).write_bytes(
+            len(text).to_bytes(8, "little") + text + data[8 + length :] + b"\1" * size
+        )
+    with edited_json(sharded / INDEX) as index:
+        index["weight_map"][name] = "model-00001-of-00004.safetensors"
+    assert_same(open_checkpoint(single), before)
+    assert_same(open_checkpoint(sharded), before)
+
+
+def test_float64_weights_are_read(single: Path) -> None:
+    before = open_checkpoint(single).tensors
+    with edited_tensors(single / "model.safetensors") as tensors:
+        for name in tensors:
+            tensors[name] = tensors[name].astype(np.float64)
+    with edited_json(single / "config.json") as config:
+        config["torch_dtype"] = "float64"
+    wide = open_checkpoint(single)
+    assert wide.dtypes == {"float64": len(before)}
+    assert wide.config == replace(TINY, torch_dtype="float64")
+    ids = [[1, 5, 9, 3]]
+    for backend in ("numpy", "numba"):
+        narrow = load(single, backend=backend, weights="float32").model(ids)
+        np.testing.assert_allclose(load(single, backend=backend).model(ids), narrow, rtol=0, atol=1e-5)
+    quantize_checkpoint(single, single.parent / "packed", "int8", 32)
+    assert load(single.parent / "packed").checkpoint.scheme is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "eos"),
+    [
+        ({"eos_token_id": 7}, (2, 7)),
+        ({"eos_token_id": [9, 2, 7, 7]}, (2, 9, 7)),
+        ({"eos_token_id": None, "temperature": 0.6, "max_length": 3}, (2,)),
+        ({}, (2,)),
+    ],
+)
+def test_generation_config_adds_end_ids(single: Path, found: dict[str, object], eos: tuple[int, ...]) -> None:
+    (single / "generation_config.json").write_text(json.dumps(found))
+    assert open_checkpoint(single).config == replace(TINY, eos_token_ids=eos)
+    quantize_checkpoint(single, single.parent / "packed", "int8", 32)
+    assert open_checkpoint(single.parent / "packed").config.eos_token_ids == eos
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "expected a JSON object"),
+        *(
+            (f'{{"eos_token_id": {value}}}', "eos_token_id: expected an id from 0 to 31, or a list of them")
+            for value in ("32", "-1", "2.0", "true", '"2"', "[2, 32]", "[[2]]", "{}")
+        ),
+    ],
+)
+def test_a_wrong_generation_config(single: Path, text: str, message: str) -> None:
+    (single / "generation_config.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"generation_config\.json: {message}"):
+        open_checkpoint(single)
+    if text.startswith("{"):
+        assert open_checkpoint(single, ignore_config_keys=["eos_token_id"]).config.eos_token_ids == (2,)
+
+
+def test_ignored_keys_reach_every_reader(single: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with edited_json(single / "config.json") as config:
+        config |= {"attention_sinks": 4, "quantization_config": {"bits": 4}}
+    keys = ["attention_sinks", "quantization_config"]
+    assert open_checkpoint(single, ignore_config_keys=keys).config == TINY
+    assert load(single, ignore_config_keys=keys).config == TINY
+    packed, options = single.parent / "packed", [f"--ignore-config-key={key}" for key in keys]
+    for command in (
+        ["info", str(single)],
+        ["info", str(single / "config.json")],
+        ["compare", str(single), "--tokens", "4"],
+        ["plot", "kv-heads", str(single), "--out", str(single.parent / "a.svg")],
+        ["quantize", str(single), str(packed)],
+    ):
+        assert main(command) == 2
+        assert "attention_sinks" in capsys.readouterr().err
+        assert main([*command, *options]) == 0, command
+    assert open_checkpoint(packed).config == TINY
+    for command, next_fault in (  # what is said once the keys are passed over
+        (["generate", "a", "--model", str(single)], "tokenizer.model is missing"),
+        (["bench", str(single), "--kv-cache", "int3"], "int3"),
+        (["bench", "--config", str(single / "config.json"), "--random", "--layers", "99"], "99"),
+    ):
+        assert main(command) == 2
+        assert "attention_sinks" in capsys.readouterr().err
+        assert main([*command, *options]) == 2
+        assert next_fault in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("total_size", [0, "all", None])
 def test_total_size_is_only_advice(sharded: Path, total_size: object) -> None:
     with edited_json(sharded / INDEX) as index:
@@ -199,6 +315,24 @@ def test_a_missing_tensor(single: Path) -> None:
     )
     assert "(16, 8)" in message
     assert "1 more" in message
+
+
+def test_a_head_that_is_missing_may_be_tied(single: Path) -> None:
+    with edited_tensors(single / "model.safetensors") as tensors:
+        del tensors["lm_head.weight"]
+    assert "set tie_word_embeddings to true in config.json" in refusal(single)
+    with edited_json(single / "config.json") as config:
+        config["tie_word_embeddings"] = True
+    open_checkpoint(single)
+
+
+def test_weights_of_another_program_name_a_way_out(single: Path) -> None:
+    """A merged model may still say how the base was packed while it was trained."""
+    with edited_json(single / "config.json") as config:
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    with pytest.raises(ConfigError, match=r"quant_method: .*weights are floats .*ignore_config_keys"):
+        open_checkpoint(single)
+    assert open_checkpoint(single, ignore_config_keys="quantization_config").config == TINY
 
 
 def test_an_extra_tensor(single: Path) -> None:
@@ -280,6 +414,101 @@ def test_folders_that_hold_no_checkpoint(tmp_path: Path, files: tuple[str, ...] 
         (folder / file).touch()
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param(
+            {"adapter_config.json": '{"peft_type": "LORA", "base_model_name_or_path": "Deci/DeciLM-6b"}'},
+            "found a LoRA adapter of 'Deci/DeciLM-6b' .*not in this version: merge it into that model",
+            id="adapter",
+        ),
+        pytest.param(
+            {"adapter_config.json": "{}", "adapter_model.safetensors": "", "config.json": "{}"},
+            "found a LoRA adapter of a model it does not name",
+            id="adapter of what",
+        ),
+        pytest.param({"adapter_config.json": "{"}, r"adapter_config\.json: not valid JSON", id="no adapter"),
+        pytest.param(
+            {"model.fp16.safetensors": ""}, r"'model.fp16.safetensors'; a variant .*rename", id="fp16"
+        ),
+        pytest.param(
+            {"model.fp16-00001-of-00002.safetensors": "", "model.safetensors.index.fp16.json": "{}"},
+            r"'model.safetensors.index.fp16.json'; .*rename it to model.safetensors.index.json",
+            id="fp16 shards",
+        ),
+        pytest.param(
+            {"weights.safetensors": ""}, "'weights.safetensors'; .*rename it to model", id="other name"
+        ),
+        pytest.param({"consolidated.safetensors": ""}, "Mistral's own names", id="Mistral"),
+        pytest.param(
+            {"pytorch_model-00001-of-00002.bin": "", "training_args.bin": ""}, "'pytorch_m", id="bin"
+        ),
+        pytest.param({"consolidated.00.pth": "", "params.json": "{}"}, "Meta's own layout", id="Meta"),
+        pytest.param({"tf_model.h5": ""}, "TensorFlow or Flax", id="TensorFlow"),
+        pytest.param(
+            {"checkpoint-500/model.safetensors": ""}, "weights in checkpoint-500; give", id="trainer"
+        ),
+        pytest.param(
+            {"snapshots/0f/model-00001-of-00002.safetensors": "", "refs/main": "0f"},
+            "weights in snapshots.0f; give",
+            id="hub cache",
+        ),
+    ],
+)
+def test_what_the_folder_is_instead(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        open_checkpoint(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_that_was_merged_in_place_opens(single: Path) -> None:
+    (single / "adapter_config.json").write_text("{}")
+    open_checkpoint(single)
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (
+            "module.{}",
+            "under the prefix 'module.', which DataParallel .*save the model inside .model.module.",
+        ),
+        ("_orig_mod.{}", "under the prefix '_orig_mod.', which torch.compile .*model._orig_mod"),
+        ("_orig_mod.module.{}", "under the prefix '_orig_mod.module.', which torch.compile "),
+        ("base_model.model.{}", "under the prefix 'base_model.model.', which peft .*merge_and_unload"),
+        ("language_model.{}", "under the prefix 'language_model.', so it is part of another model"),
+        ("base_model.model.{}.lora_A.weight", "a part of an adapter; merge it"),
+        ("." * 100_000 + "{}", "expected none of that name"),
+    ],
+)
+def test_prefixes_are_told_apart(single: Path, rename: str, message: str) -> None:
+    with edited_tensors(single / "model.safetensors") as tensors:
+        for name in list(tensors)[:1] if len(rename) > 99 else list(tensors):
+            tensors[rename.format(name)] = tensors.pop(name)
+    found = refusal(single)
+    assert re.search(message, found)
+    assert len(found) < 500 + len(str(single))
+
+
+def test_the_inner_model_lacks_a_prefix(single: Path) -> None:
+    with edited_tensors(single / "model.safetensors") as tensors:
+        del tensors["lm_head.weight"]
+        for name in list(tensors):
+            tensors[name.removeprefix("model.")] = tensors.pop(name)
+    assert "lacks 'model.', as when the inner model is saved" in refusal(single)
+
+
+def test_pointers_in_the_place_of_files(single: Path, sharded: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4953700360\n"
+    (single / "model.safetensors").write_text(pointer)
+    assert "model.safetensors: expected the file itself, found a git-lfs pointer" in refusal(single)
+    (sharded / INDEX).write_text(pointer)
+    assert "index.json: expected the file itself, found a git-lfs pointer" in refusal(sharded)
 
 
 def test_a_file_for_a_folder(single: Path) -> None:

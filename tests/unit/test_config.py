@@ -133,6 +133,140 @@ def test_what_transformers_writes(version: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["llama_4.31.0", "llama_4.57.6", "llama_5.24.0", "mistral_4.57.6"])
+def test_every_key_that_transformers_knows(name: str) -> None:
+    """What ``to_json_string(use_diff=False)`` of its config classes gives for DeciLM's values."""
+    assert Config.from_file(DATA / f"config_full_{name}.json") == preset("decilm-6b")
+
+
+def test_per_layer_config_as_transformers_writes_it() -> None:
+    values = json.loads((DATA / "config_per_layer_5.24.0.json").read_text())
+    assert values["per_layer_config"]["00"] == {"num_key_value_heads": 4}
+    assert "num_key_value_heads_per_layer" not in values
+    assert Config.from_dict(values) == preset("decilm-6b")
+
+
+SMALL = LLAMA | {"num_hidden_layers": 3, "num_key_value_heads": 8}
+
+
+def test_per_layer_config_goes_over_the_common_values() -> None:
+    own = {"1": {"num_key_value_heads": 4, "num_attention_heads": 16, "intermediate_size": 64}, "2": {}}
+    config = Config.from_dict(SMALL | {"per_layer_config": own})
+    assert config.layers == (LayerConfig(8, 11008), LayerConfig(4, 64, 16), LayerConfig(8, 11008))
+    assert config.head_dim == 128
+    everywhere = {str(layer): {"num_key_value_heads": 2, "intermediate_size": 64} for layer in range(3)}
+    values = SMALL | {"per_layer_config": everywhere, "num_key_value_heads": None, "intermediate_size": None}
+    assert Config.from_dict(values).layers == (LayerConfig(2, 64),) * 3
+    listed = ORIGINAL | {"num_key_value_heads": 32, "per_layer_config": {"0": {"num_key_value_heads": 4}}}
+    assert Config.from_dict(listed) == preset("decilm-6b")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([], "per_layer_config: expected an object, found \\[\\]"),
+        ({"3": {}}, r"per_layer_config\['3'\]: expected a layer from 0 to 2"),
+        ({"-1": {}}, r"per_layer_config\['-1'\]: expected a layer from 0 to 2"),
+        ({"first": {}}, r"per_layer_config\['first'\]: expected a layer from 0 to 2"),
+        ({"\u0661": {}}, "expected a layer from 0 to 2"),
+        ({"0": 4}, r"per_layer_config\['0'\]: expected an object, found 4"),
+        (
+            {"0": {"skip": ["mlp"]}},
+            r"per_layer_config\['0'\]: expected num_key_value_heads.* found key 'skip'",
+        ),
+        (
+            {"0": {"intermediate_size": 2.0}},
+            r"per_layer_config\['0'\].intermediate_size: expected an integer",
+        ),
+        ({"0": {"num_key_value_heads": 7}}, r"per_layer\[0\] = 7 does not divide"),
+        ({"0": {"num_key_value_heads": 4}, "00": {"num_key_value_heads": 4}}, "layer 0 stands there twice"),
+    ],
+)
+def test_wrong_entries_of_per_layer_config(own: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(SMALL | {"per_layer_config": own})
+
+
+def test_two_lists_of_kv_heads_must_agree() -> None:
+    with pytest.raises(ConfigError, match=r"per_layer\[1\] = 2 and in per_layer_config .* = 4 contradict"):
+        Config.from_dict(ORIGINAL | {"per_layer_config": {"01": {"num_key_value_heads": 4}}})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"unsloth_version": "2025.3", "unsloth_fixed": True}, id="unsloth"),
+        pytest.param({"max_sequence_length": 2048, "tokenizer_class": "LlamaTokenizer"}, id="vicuna"),
+        pytest.param(
+            {"temperature": 0.9, "top_p": 0.6, "do_sample": True, "max_length": 4096}, id="sampling"
+        ),
+        pytest.param({"sliding_window": 1024, "use_sliding_window": False}, id="window off"),
+        pytest.param({"hidden_act": "swish"}, id="another name"),
+        pytest.param({"sliding_window": 4096}, id="window of the context"),
+        pytest.param({"sliding_window": 1024, "layer_types": ["full_attention"] * 32}, id="full attention"),
+        pytest.param({"sliding_window": 8192, "layer_types": ["sliding_attention"] * 32}, id="long window"),
+        pytest.param(
+            {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 3}, id="no window"
+        ),
+        pytest.param({"partial_rotary_factor": 1.0, "rope_traditional": False}, id="whole rotary"),
+        pytest.param(
+            {
+                "rope_scaling": {
+                    "type": "dynamic",
+                    "factor": 2.0,
+                    "partial_rotary_factor": 1.0,
+                    "beta_fast": None,
+                }
+            },
+            id="whole rotary inside",
+        ),
+        pytest.param(
+            {"pruned_heads": {}, "add_cross_attention": False, "is_encoder_decoder": False}, id="off"
+        ),
+    ],
+)
+def test_keys_that_change_nothing(more: dict[str, Any]) -> None:
+    assert Config.from_dict(ORIGINAL | more) == preset("decilm-6b")
+
+
+@pytest.mark.parametrize("kind", ["linear", "default"])
+def test_scaling_by_one_is_none(kind: str) -> None:
+    values = LLAMA | {"rope_scaling": {"type": kind, "factor": 1.0}}
+    assert Config.from_dict(values) == preset("llama-2-7b")
+
+
+def test_a_dtype_as_pytorch_prints_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ORIGINAL | {"torch_dtype": "torch.bfloat16"}), encoding="utf-8-sig")
+    assert Config.from_file(path) == preset("decilm-6b")
+
+
+def test_all_that_is_unknown_is_named_at_once() -> None:
+    values = ORIGINAL | {"zeta": 1, "alpha": 2, "mlp_bias": True}
+    with pytest.raises(ConfigError, match=r"mlp_bias: only False .*; unknown keys 'alpha', 'zeta': .*remove"):
+        Config.from_dict(values)
+    assert Config.from_dict(values, ignore_config_keys=["alpha", "zeta", "mlp_bias"]) == preset("decilm-6b")
+    with pytest.raises(ConfigError, match="unknown key 'alpha': ") as caught:
+        Config.from_dict(values | {"mlp_bias": False}, ignore_config_keys="zeta")
+    assert "ignore_config_keys" in str(caught.value)
+    assert "--ignore-config-key" in str(caught.value)
+
+
+def test_thousands_of_unknown_keys_are_one_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ORIGINAL | {f"k{number:05}": 0 for number in range(80_000)}))
+    with pytest.raises(ConfigError, match="'k00009' and 79,990 more: ") as caught:
+        Config.from_file(path)
+    assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_an_ignored_key_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(ORIGINAL | {"rope_scaling": {"type": "yarn"}, "block_configs": []}))
+    config = Config.from_file(path, ignore_config_keys=("rope_scaling", "block_configs", "not there"))
+    assert config == replace(preset("decilm-6b"), rope_factor=None)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -165,21 +299,22 @@ def test_json_round_trip(name: str, tmp_path: Path) -> None:
         assert Config.from_file(tmp_path / "config.json") == config
 
 
-def test_widths_that_differ_cannot_be_written() -> None:
+def test_layers_that_differ_beyond_kv_heads_round_trip() -> None:
     config = preset("decilm-6b")
-    mixed = replace(config, layers=(LayerConfig(4, 512), *config.layers[1:]))
-    with pytest.raises(ConfigError, match="intermediate_size"):
-        mixed.to_dict()
-
-
-def test_query_heads_that_differ_cannot_be_written() -> None:
-    config = preset("decilm-6b")
-    mixed = replace(config, layers=(LayerConfig(4, 11008, 16), *config.layers[1:]))
-    with pytest.raises(ConfigError, match=r"num_attention_heads differs between layers \[16, 32\]"):
-        mixed.to_dict()
+    assert "per_layer_config" not in config.to_dict()
+    mixed = replace(
+        config,
+        layers=(LayerConfig(4, 512), LayerConfig(4, 11008, 16), *config.layers[2:31], LayerConfig(2, 64, 8)),
+    )
+    values = mixed.to_dict()
+    assert values["per_layer_config"] == {
+        "0": {"intermediate_size": 512},
+        "1": {"num_attention_heads": 16},
+        "31": {"num_attention_heads": 8, "intermediate_size": 64},
+    }
+    assert Config.from_dict(json.loads(json.dumps(values))) == mixed
     same = replace(config, layers=tuple(replace(layer, num_attention_heads=16) for layer in config.layers))
-    with pytest.raises(ConfigError, match=r"num_attention_heads differs between layers \[16, 32\]"):
-        same.to_dict()
+    assert Config.from_dict(same.to_dict()) == same
     said_twice = replace(config, layers=(LayerConfig(4, 11008, 32), *config.layers[1:]))
     assert said_twice.to_dict() == config.to_dict()
 
@@ -314,6 +449,19 @@ REFUSED: list[tuple[str, Any]] = [
     ("attention_bias", True),
     ("mlp_bias", True),
     ("sliding_window", 4095),
+    ("use_sliding_window", "no"),
+    ("layer_types", ["full_attention"] * 31),
+    ("layer_types", ["sliding_attention"] + ["full_attention"] * 31),
+    ("layer_types", ["linear_attention"] + ["full_attention"] * 31),
+    ("layer_types", "full_attention"),
+    ("rope_scaling", {"type": "dynamic", "factor": 2.0, "partial_rotary_factor": 0.5}),
+    ("rope_scaling", {"type": "linear", "factor": 2.0}),
+    ("is_encoder_decoder", True),
+    ("add_cross_attention", True),
+    ("cross_attention_hidden_size", 64),
+    ("pruned_heads", {"0": [1]}),
+    ("quantization", {"bits": 4}),
+    ("per_layer_config", 4),
     ("quantization_config", {"bits": 4}),
     ("partial_rotary_factor", 0.5),
     ("architectures", ["GPT2LMHeadModel"]),

@@ -174,7 +174,8 @@ def test_a_dtype_without_a_name_is_refused() -> None:
             {"a": entry("F32", [2], 0, 8), "b": entry("F32", [2], 12, 20)}, 20, "'b'.*hole", id="hole"
         ),
         pytest.param({"a": entry("F32", [2], 4, 12)}, 12, "'a'.*hole", id="hole at the start"),
-        pytest.param({"a": entry("F64", [1], 0, 8)}, 8, "'a'.*dtype.*'F64'", id="dtype"),
+        pytest.param({"a": entry("F64", [1], 0, 7)}, 7, "8 bytes for F64", id="size of float64"),
+        pytest.param({"a": entry(7, [1], 0, 8)}, 8, "'a'.*dtype.*found 7", id="dtype"),  # type: ignore[arg-type]
         pytest.param({"a": entry("F32", [0, 2**70], 0, 0)}, 0, "'a'.*shape", id="empty but huge"),
         pytest.param({"__metadata__": {"a": 1}}, 0, "__metadata__.*strings", id="metadata"),
         pytest.param(b'{"a": 1, "a": 2}', 0, "twice", id="duplicate key"),
@@ -183,6 +184,56 @@ def test_a_dtype_without_a_name_is_refused() -> None:
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, header: object, data: int, message: str) -> None:
     path = write_raw(tmp_path / "a.safetensors", header, b"\0" * data)
     with pytest.raises(CheckpointError, match=f"a.safetensors.*{message}"):
+        read_safetensors(path)
+
+
+# Names of the format beyond those of DTYPES, and the bytes of a tensor of 4.
+OTHERS = {
+    **dict.fromkeys(("I64", "U64", "C64"), 32),
+    **dict.fromkeys(("I32", "U32"), 16),
+    **dict.fromkeys(("I16", "U16"), 8),
+    **dict.fromkeys(("BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 4),
+    **{"F6_E2M3": 3, "F6_E3M2": 3, "F4": 2},
+}
+
+
+@pytest.mark.parametrize("dtype", [*OTHERS, "F128_of_tomorrow"])
+def test_a_dtype_that_is_not_read_is_not_called_damage(tmp_path: Path, dtype: str) -> None:
+    path, size = tmp_path / "a.safetensors", OTHERS.get(dtype, 4)
+    write_raw(
+        path, {"a": entry(dtype, [4], 0, size), "b": entry("F32", [1], size, size + 4)}, b"\1" * (size + 4)
+    )
+    if dtype in OTHERS:
+        with safetensors.safe_open(path, "np") as file:  # a sound file
+            assert file.get_slice("a").get_dtype() == dtype
+    with pytest.raises(CheckpointError) as caught:
+        read_safetensors(path)
+    message = str(caught.value)
+    assert f"a.safetensors: tensor 'a': not supported: dtype {dtype}, expected F64, F32, F16, BF16" in message
+    assert "damaged" not in message
+    assert read_safetensors(path, lambda name: name == "a").tensors.keys() == {"b"}
+
+
+def test_bytes_of_a_skipped_tensor_are_covered_all_the_same(tmp_path: Path) -> None:
+    path = write_raw(tmp_path / "a.safetensors", {"a": entry("I64", [1], 0, 8)}, b"\0" * 9)
+    with pytest.raises(CheckpointError, match="expected 8 bytes of data, found 9"):
+        read_safetensors(path, lambda name: True)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
+def test_what_the_library_lets_pass(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    """Other keys in an entry, and no metadata spelled as null."""
+    tensor = entry("F32", [1], 0, 4) | {"strides": [1], "note": {"by": None}}
+    path = write_raw(tmp_path / "a.safetensors", {"__metadata__": metadata, "a": tensor}, b"\0\0\x80?")
+    assert safetensors.numpy.load_file(path)["a"] == 1
+    found = read_safetensors(path)
+    assert (found.tensors["a"], found.metadata) == (1, metadata or {})
+
+
+def test_a_git_lfs_pointer_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4953700360\n")
+    with pytest.raises(CheckpointError, match="found a git-lfs pointer to it; fetch it with `git lfs pull`"):
         read_safetensors(path)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from minidecilm import tokenizer as module
+from minidecilm.api import DEMO_FOLDER
 from minidecilm.errors import CheckpointError
 from minidecilm.tokenizer import Tokenizer
 
@@ -251,14 +253,13 @@ def test_a_lone_surrogate_is_refused():
         TOKENIZER.encode("a\ud800")
 
 
-@pytest.mark.parametrize("token", [-1, TOKENIZER.vocab_size, 10**9])
-def test_ids_outside_the_vocabulary_are_refused(token):
+def test_negative_ids_are_refused():
     stream = TOKENIZER.stream()
     for function in (TOKENIZER.id_to_piece, TOKENIZER.is_special, TOKENIZER.is_byte, stream.push):
-        with pytest.raises(ValueError, match=rf"^token id: expected 0 to \d+, found {token}$"):
-            function(token)
+        with pytest.raises(ValueError, match=r"^token id: expected at least 0, found -1$"):
+            function(-1)
     with pytest.raises(ValueError, match=r"^token id: "):
-        TOKENIZER.decode([1, token])
+        TOKENIZER.decode([1, -200])
 
 
 # --- files
@@ -415,3 +416,177 @@ def test_a_bad_config_is_refused(config, complaint, llama_like, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(config, encoding="latin-1")
     with pytest.raises(CheckpointError, match=rf"tokenizer_config\.json: .*{complaint}"):
         Tokenizer.from_folder(tmp_path)
+
+
+# --- tokens beyond the pieces
+
+
+def flags(content, special=False, strips=False):
+    return {"content": content, "special": special, "lstrip": strips, "rstrip": strips, "normalized": True}
+
+
+# As transformers 4.57.6 saves a tokenizer with these tokens; the demo model's has 2,048 pieces.
+DECODER = {
+    "0": flags("<unk>", True),
+    "2": flags("</s>"),
+    "2048": flags("<|im_start|>", True),
+    "2049": flags("<|im_end|>", True),
+    "2050": flags("<tool>"),
+    "2051": flags("  x "),
+    "2052": flags("[SEP2]", strips=True),
+}
+ADDED = {entry["content"]: int(token) for token, entry in DECODER.items() if int(token) > 2047}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copy(DEMO_FOLDER / "tokenizer.model", tmp_path)
+    return tmp_path
+
+
+def with_files(folder, **files):
+    for name, values in files.items():
+        (folder / f"{name}.json").write_text(values if isinstance(values, str) else json.dumps(values))
+    return Tokenizer.from_folder(folder)
+
+
+@pytest.mark.parametrize("legacy_file", [False, True])
+def test_added_tokens_are_cut_out_as_transformers_does(folder, legacy_file):
+    """The ids are those that LlamaTokenizerFast of transformers 4.57.6 gives for the same files."""
+    tokenizer = with_files(
+        folder,
+        tokenizer_config={"added_tokens_decoder": DECODER},
+        **({"added_tokens": ADDED} if legacy_file else {}),
+    )
+    assert tokenizer.vocab_size == 2048
+    for text, ids, decoded in (
+        ("a <tool> b", [1, 261, 1953, 2050, 268], "a <tool> b"),
+        ("a<tool>b", [1, 261, 2050, 1975], "a<tool>b"),
+        ("x [SEP2] y", [1, 1953, 1990, 2052, 1967], "x[SEP2]y"),
+        ("<|im_start|>user\nhi<|im_end|>", [1, 2048, 1966, 1963, 269, 13, 1959, 1960, 2049], "user\nhi"),
+        ("a  x b", [1, 261, 2051, 1975], "a  x b"),
+        ("</s> a", [1, 2, 261], "a"),
+    ):
+        assert tokenizer.encode(text, allow_special=True) == ids
+        assert tokenizer.decode(ids) == decoded
+    ids = tokenizer.encode("<|im_start|>a<tool>")
+    assert 2048 not in ids
+    assert ids[-1] == 2050
+    assert tokenizer.decode(ids) == "<|im_start|>a<tool>"
+    assert tokenizer.decode([2048, 261, 2049, 2], skip_special=False) == "<|im_start|> a<|im_end|></s>"
+
+
+def test_ids_of_a_padded_embedding_are_nothing(folder):
+    tokenizer = with_files(folder, added_tokens={"<|im_end|>": 2048})
+    assert tokenizer.decode([1, 261, 2050, 10**9, 261]) == "a a"
+    assert tokenizer.decode([2050], skip_special=False) == ""
+    for token, piece, special in ((2048, "<|im_end|>", False), (2050, "", True), (10**9, "", True)):
+        assert (tokenizer.id_to_piece(token), tokenizer.is_special(token)) == (piece, special)
+        assert not tokenizer.is_byte(token)
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        ({}, "<|im_end|>"),
+        ({"special_tokens_map": {"eos_token": "<|im_end|>"}}, ""),
+        ({"special_tokens_map": {"eos_token": {"content": "<|im_end|>", "lstrip": False}}}, ""),
+        ({"special_tokens_map": {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}}, ""),
+        ({"special_tokens_map": {"additional_special_tokens": [{"content": "<|im_end|>"}]}}, ""),
+        ({"tokenizer_config": {"pad_token": "<|im_end|>", "bos_token": None}}, ""),
+        ({"tokenizer_config": {"extra_special_tokens": {"end_token": "<|im_end|>"}}}, ""),
+        ({"tokenizer_config": {"added_tokens_decoder": {"2048": {"content": "<|im_end|>"}}}}, "<|im_end|>"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"2048": flags("<|im_end|>", True)}}}, ""),
+    ],
+)
+def test_who_says_that_an_added_token_is_special(folder, files, shown):
+    tokenizer = with_files(folder, added_tokens={"<|im_end|>": 2048}, **files)
+    assert tokenizer.decode([261, 2048]) == "a" + shown
+    # Text from outside becomes the token only where a file says that it is not special.
+    assert 2048 not in tokenizer.encode("<|im_end|>")
+    assert tokenizer.encode("<|im_end|>", add_bos=False, allow_special=True) == [2048]
+
+
+def test_a_renamed_piece_has_its_new_text(folder):
+    token = byte_id(0x41)
+    entries = {"5": flags("<|im_start|>", True), str(token): flags("<0x42>"), "2": flags("<|end|>", True)}
+    tokenizer = with_files(folder, tokenizer_config={"added_tokens_decoder": entries})
+    ids = tokenizer.encode("<|im_start|>a</s><|end|>", add_bos=False, allow_special=True)
+    assert (ids[0], ids[-1], ids.count(2)) == (5, 2, 1)
+    assert tokenizer.decode(ids, skip_special=False) == "<|im_start|>a</s><|end|>"
+    assert tokenizer.is_special(5)
+    assert tokenizer.decode([token]) == "<0x42>"
+    assert not tokenizer.is_byte(token)
+
+
+def test_tokens_that_the_model_does_not_have_are_left_out(folder):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": DECODER}))
+    tokenizer = Tokenizer.from_folder(folder, 2050)
+    assert max(tokenizer.encode("<|im_end|> <tool>", allow_special=True)) == 2049
+    assert tokenizer.decode([2050]) == ""
+
+
+def test_half_a_character_before_an_added_token(folder):
+    tokenizer = with_files(folder, tokenizer_config={"added_tokens_decoder": DECODER})
+    first = tokenizer.encode("\U0001f600", add_bos=False)[-4]
+    for token, shown in ((2049, "\ufffd"), (2050, "\ufffd<tool>"), (3000, "\ufffd")):
+        stream = tokenizer.stream(continuation=True)
+        assert [stream.push(first), stream.push(token), stream.flush()] == ["", shown, ""]
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({"added_tokens": "[]"}, r"added_tokens\.json: expected a JSON object"),
+        ({"added_tokens": {"<a>": "2048"}}, r"added_tokens\.json: '<a>': expected a token id, found '2048'"),
+        ({"added_tokens": {"<a>": -1}}, r"added_tokens\.json: '<a>': expected a token id, found -1"),
+        ({"added_tokens": {"<a>": True}}, r"added_tokens\.json: '<a>': expected a token id, found True"),
+        ({"added_tokens": {"<a>": 10**9}}, r"added_tokens\.json: '<a>': expected a token id"),
+        ({"added_tokens": '{"\\ud800": 2048}'}, r"added_tokens\.json: .*expected the token's text"),
+        ({"added_tokens": {"<a>": 2048, "<b>": 2048}}, r"token 2048 is '<b>' here and '<a>'"),
+        (
+            {"added_tokens": {"<a>": 2048}, "special_tokens_map": "{"},
+            r"special_tokens_map\.json: not valid JSON",
+        ),
+        ({"tokenizer_config": {"added_tokens_decoder": []}}, "added_tokens_decoder: expected an object"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"a": {}}}}, "'a': expected a token id"),
+        ({"tokenizer_config": {"added_tokens_decoder": {"1": "a"}}}, "'1': expected an object, found 'a'"),
+        (
+            {"tokenizer_config": {"added_tokens_decoder": {"1": {}}}},
+            "'1': expected the token's text, found None",
+        ),
+        (
+            {"tokenizer_config": {"added_tokens_decoder": {"1": {"content": "a", "special": "yes"}}}},
+            "'1': expected true or false",
+        ),
+        (
+            {
+                "tokenizer_config": {"added_tokens_decoder": {"2048": {"content": "<b>"}}},
+                "added_tokens": {"<a>": 2048},
+            },
+            r"added_tokens\.json: '<a>': token 2048 is '<a>' here and '<b>' in .*tokenizer_config\.json",
+        ),
+        ({"tokenizer_config": "version https://git-lfs.github.com/spec/v1"}, "git-lfs pointer"),
+    ],
+)
+def test_bad_added_tokens_are_refused(folder, files, complaint):
+    with pytest.raises(CheckpointError, match=complaint) as caught:
+        with_files(folder, **files)
+    assert str(folder) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_pointer_in_the_place_of_the_model(folder):
+    (folder / "tokenizer.model").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:9e\nsize 9\n"
+    )
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model: .*git lfs pull"):
+        Tokenizer.from_folder(folder)
+
+
+def test_thousands_of_added_tokens_cost_little(folder):
+    tokenizer = with_files(folder, added_tokens={f"<|audio_{n}|>": 2048 + n for n in range(30_000)})
+    text = "<|audio_1|><|audio_29999|> and then <" * 200
+    ids = tokenizer.encode(text, add_bos=False, allow_special=True)
+    assert (ids[0], ids[1], ids.count(2048 + 29_999)) == (2049, 2048 + 29_999, 200)
+    assert tokenizer.decode(ids) == text
