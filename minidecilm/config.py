@@ -424,6 +424,6 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, float | None]:
     factor = merged.get("factor")
     if (factor is None) == (kind == "dynamic"):
         raise ConfigError(
-            f"rope_scaling: a factor belongs to type 'dynamic' only, found {factor} with {kind!r}"
+            f"rope_scaling: a factor belongs to type 'dynamic' only, found {brief(factor)} with {kind!r}"
         )
     return theta, factor

@@ -311,6 +311,7 @@ def test_other_control_pieces_are_special_too():
         ({"bos_id": -1}, "no piece <s>"),
         ({"eos_id": -1}, "no piece </s>"),
         ({"unk_piece": "<what>"}, "no piece <unk>"),
+        ({"model_type": "word", "vocab_size": 267}, "spaces have no pieces"),
     ],
 )
 def test_other_conventions_are_refused(changes, complaint):
