@@ -5,7 +5,7 @@ from math import prod
 from numbers import Integral
 from typing import NamedTuple
 
-from minidecilm.config import DTYPE_BYTES, Config
+from minidecilm.config import FLOAT_BYTES, Config
 from minidecilm.packed import packed_nbytes
 from minidecilm.scheme import BITS, Scheme
 
@@ -52,15 +52,15 @@ def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredT
         raise ValueError(f"weights: expected the name of a storage or a Scheme, found {weights!r}")
     scheme = Scheme(weights) if isinstance(weights, str) and weights in BITS else weights
     floats = scheme if isinstance(scheme, str) else config.torch_dtype
-    if floats not in DTYPE_BYTES:
-        raise ValueError(f"weights {weights!r}: choose from {', '.join((*DTYPE_BYTES, *BITS))}")
+    if floats not in FLOAT_BYTES:
+        raise ValueError(f"weights {weights!r}: choose from {', '.join((*FLOAT_BYTES, *BITS))}")
     stored = {}
     for name, shape in config.parameter_shapes().items():
         bits = scheme.bits(name, shape) if isinstance(scheme, Scheme) else None
         if isinstance(scheme, Scheme) and bits:
             stored[name] = StoredTensor(f"int{bits}", packed_nbytes(shape, bits, scheme.group))
         else:
-            stored[name] = StoredTensor(floats, prod(shape) * DTYPE_BYTES[floats])
+            stored[name] = StoredTensor(floats, prod(shape) * FLOAT_BYTES[floats])
     return stored
 
 
@@ -144,10 +144,10 @@ def kv_cache_bytes_per_layer(
     >>> kv_cache_bytes_per_layer(preset("decilm-6b"))[:2]
     (2048, 1024)
     """
-    if dtype not in DTYPE_BYTES:
-        raise ValueError(f"KV cache {dtype!r}: choose from {', '.join(DTYPE_BYTES)}")
+    if dtype not in FLOAT_BYTES:
+        raise ValueError(f"KV cache {dtype!r}: choose from {', '.join(FLOAT_BYTES)}")
     check_counts(batch_size=batch_size, context=context)
-    per_head = batch_size * context * 2 * config.head_dim * DTYPE_BYTES[dtype]
+    per_head = batch_size * context * 2 * config.head_dim * FLOAT_BYTES[dtype]
     return tuple(per_head * heads for heads in config.num_key_value_heads_per_layer)
 
 
