@@ -22,10 +22,10 @@ WEIGHTS = {
     for number, (name, shape) in enumerate(CONFIG.parameter_shapes().items())
 }
 
-# 1 where a column holds a token of the row: one that is long, two that begin later, one that ends earlier, as
-# rows of a batch do in generation, and one that has no token at all in the first columns.
+# 1 where a column holds a token of the row: one that never leaves M, one that is long, two that begin later, the
+# second after some calls, and one that ends earlier, as rows of a batch do in generation.
 MASK = np.array(
-    [[1] * 24, [0] * 7 + [1] * 17, [0] * 18 + [1] * 6, [0] * 4 + [1] * 13 + [0] * 7, [0] * 14 + [1] * 10]
+    [[0] * 18 + [1] * 6, [1] * 24, [0] * 7 + [1] * 17, [0] * 14 + [1] * 10, [0] * 4 + [1] * 13 + [0] * 7]
 )
 LENGTHS = MASK.sum(axis=1)
 IDS = np.random.default_rng(9).integers(20, size=MASK.shape)
@@ -122,7 +122,7 @@ def test_every_row_follows_the_definition(policy, order):
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_fixed_takes_the_base_of_each_rows_own_plan(order):
     """Plans beyond what is fed, one that is just reached, one within M."""
-    planned = [40, 17, 8, 30, 12]
+    planned = [8, 40, 17, 12, 30]
     assert_each_row(feed("fixed", ORDERS[order], planned), ORDERS[order], "fixed", planned)
 
 
