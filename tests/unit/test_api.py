@@ -11,6 +11,7 @@ from minidecilm.api import DEMO_FOLDER, _RowText
 from minidecilm.errors import CheckpointError
 from tests import checks
 from tests.unit.scripted import saying
+from tests.unit.test_tokenizer import train
 
 GREEDY = {"max_new_tokens": 40, "temperature": 0}
 
@@ -226,6 +227,14 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     shutil.copy(DEMO_FOLDER / "tokenizer.model", tmp_path)
     with pytest.raises(minidecilm.CheckpointError, match=r"2048 pieces.*vocab_size = 512"):
         minidecilm.load(tmp_path)
+
+
+def test_a_tokenizer_of_fewer_pieces_than_the_vocabulary_fits(tmp_path):
+    """Published vocabularies are padded to a multiple of what a GPU likes."""
+    for file in checks.GOLDEN.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(train())  # some 280 pieces, and the config has 512
+    assert minidecilm.load(tmp_path).tokenizer.vocab_size < 512
 
 
 @pytest.mark.parametrize("weights", ["float64", "float32", "bfloat16"])

@@ -276,6 +276,26 @@ def test_totals_add_up(model):
     assert str(minidecilm.Totals(1, 5, 1, 0.5)) == "read 5 tokens (10 a second), wrote 1, cache 0 bytes"
 
 
+def test_totals_tell_reading_from_writing():
+    """The first step reads the prompts and gives every row a token: rows count with no rate of writing."""
+    totals = minidecilm.Totals(rows=2, read_tokens=6, written_tokens=12)
+    for reading, seconds in ((True, 0.5), (False, 2.0), (False, 3.0)):
+        totals.add_step(seconds, 100, reading)
+    assert (totals.read_seconds, totals.write_seconds) == (0.5, 5.0)
+    assert str(totals) == "read 6 tokens (12 a second), wrote 12 (2 a second), cache 100 bytes"
+
+
+def test_every_row_of_a_trace_is_that_row(model):
+    together, alone = [], []
+    options = {"max_new_tokens": 3, "temperature": 0, "eos_token_ids": ()}
+    minidecilm.generate_tokens(model, [[5, 9], [8, 4, 2]], trace=together, **options)
+    minidecilm.generate_tokens(model, [8, 4, 2], trace=alone, **options)
+    for step, other in zip(together, alone, strict=True):
+        assert step.tokens[1] == other.tokens[0]
+        assert step.log_probabilities[1] == pytest.approx(other.log_probabilities[0], abs=1e-5)
+        assert [token for token, _ in step.alternatives[1]] == [token for token, _ in other.alternatives[0]]
+
+
 def test_progress_bars_go_to_stderr(model, capsys):
     minidecilm.generate_tokens(model, [5, 9], max_new_tokens=3, progress=True)
     out, err = capsys.readouterr()

@@ -22,8 +22,8 @@ WEIGHTS = {
     for number, (name, shape) in enumerate(CONFIG.parameter_shapes().items())
 }
 
-# 1 where a column holds a token of the row: one that never leaves M, one that is long, two that begin later, the
-# second after some calls, and one that ends earlier, as rows of a batch do in generation.
+# 1 where a column holds a token of the row: one that never leaves M, one that is long, two that begin later,
+# the second after some calls, and one that ends earlier, as rows of a batch do in generation.
 MASK = np.array(
     [[0] * 18 + [1] * 6, [1] * 24, [0] * 7 + [1] * 17, [0] * 14 + [1] * 10, [0] * 4 + [1] * 13 + [0] * 7]
 )
