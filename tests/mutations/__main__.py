@@ -9,11 +9,13 @@ Exits 1 if a mistake is not noticed, 2 if a list is out of date or a test fails 
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+
+import hypothesis  # noqa: F401 - loaded once here, not in every fork
+import pytest
 
 from tests.mutations import ROOT, Mutation, faults, room_names, rooms
 
@@ -22,12 +24,31 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "
 
 
 def run_tests(copy: Path, tests: list[str]) -> tuple[int, str]:
-    """Run tests on a copy of the clone until one fails; return pytest's exit code and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    # Python tells a changed file by its time in seconds and its size, which a mistake may leave as they were.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy)}
-    found = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-    return found.returncode, found.stdout + found.stderr
+    """Run tests on a copy of the clone until one fails; return pytest's exit code and what it printed.
+
+    In a fork of this process, which has loaded pytest: that takes longer than most tests.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        child = os.fork()
+        if child == 0:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            os.chdir(copy)
+            sys.path[0] = os.environ["PYTHONPATH"] = str(copy)
+            # Python tells a changed file by time, in seconds, and size: a mistake may leave both alone.
+            sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
+            for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
+                del sys.modules[name]  # those of the clone
+            loaded = "ignore::pytest.PytestAssertRewriteWarning"
+            code = 3  # pytest's own for an error inside it
+            try:
+                code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-W", loaded, *tests])
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        return code, output.read()
 
 
 def notice(copy: Path, mutation: Mutation) -> tuple[int, str]:

@@ -37,7 +37,7 @@ MUTATIONS = [
         "minidecilm/cache.py",
         "if end > self.max_length:",
         "if end >= self.max_length:",
-        "tests/unit/test_cache.py::test_a_full_cache_says_what_to_make",
+        "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
     ),
     Mutation(
         "minidecilm/cache.py",

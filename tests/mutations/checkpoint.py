@@ -17,9 +17,9 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/checkpoint.py",
-        "            if name in tensors:",
-        "            if False:",
-        "tests/unit/test_checkpoint.py::test_a_tensor_in_two_files",
+        "for name, file in (weight_map or {}).items():",
+        "for name, file in {}.items():",
+        "tests/unit/test_checkpoint.py::test_a_tensor_that_is_not_where_the_index_says",
     ),
     Mutation(
         "minidecilm/checkpoint.py",
@@ -44,12 +44,6 @@ MUTATIONS = [
         "    missing = [name for name in expected if name not in tensors]",
         "    missing = []",
         "tests/unit/test_checkpoint.py::test_a_missing_tensor",
-    ),
-    Mutation(
-        "minidecilm/checkpoint.py",
-        "    require_file(config_path)\n",
-        "",
-        "tests/unit/test_malformed.py tests/unit/test_checkpoint.py",
     ),
     Mutation(
         "minidecilm/checkpoint.py",

@@ -25,7 +25,7 @@ MUTATIONS = [
         "minidecilm/files.py",
         "    if path.exists() and not path.is_file():\n        raise CheckpointError",
         "    if False:\n        raise CheckpointError",
-        "tests/unit/test_safetensors_file.py::test_a_pipe_is_refused_and_not_waited_for",
+        "tests/unit/test_tokenizer.py::test_what_is_not_a_file_is_refused[mkdir-tokenizer.model]",
     ),
     Mutation(
         "minidecilm/files.py",
