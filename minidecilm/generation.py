@@ -115,7 +115,7 @@ def generate_tokens(
 
     def keep(row: int, token: int, ends: bool) -> bool:
         new[row].append(token)
-        for ending in () if ends else endings:
+        for ending in endings:
             if tuple(new[row][-len(ending) :]) == ending:
                 del new[row][-len(ending) :]
                 return True

@@ -16,6 +16,8 @@ from minidecilm.errors import CheckpointError
 from minidecilm.files import hub_name
 from minidecilm.safetensors_file import TensorSource
 from tests import checks
+from tests.unit.scripted import saying
+from tests.unit.test_tokenizer import train
 
 GREEDY = {"max_new_tokens": 40, "temperature": 0}
 
@@ -41,8 +43,11 @@ def test_a_batch_gives_the_same_texts(lm):
 
 def test_one_liner(lm):
     assert minidecilm.generate("Once upon a time", **GREEDY) == lm.generate("Once upon a time", **GREEDY)
-    assert minidecilm.generate("Once", model=lm, **GREEDY) == lm.generate("Once", **GREEDY)
-    assert "".join(minidecilm.stream("Once", model=lm, **GREEDY)) == lm.generate("Once", **GREEDY)
+    options = {**GREEDY, "max_new_tokens": 12}
+    for more in ({}, {"stop": "e"}, {"template": "decilm-7b-instruct"}):
+        expected = lm.generate("Once", **options, **more)
+        assert minidecilm.generate("Once", model=lm, **options, **more) == expected
+        assert "".join(minidecilm.stream("Once", model=lm, **options, **more)) == expected
 
 
 def test_stop_strings_cut_the_text(lm):
@@ -119,6 +124,59 @@ def test_one_end_id_is_a_list_of_one(lm):
         found = minidecilm.generate_tokens(lm.model, [1, 300], eos_token_ids=eos, **GREEDY)
         assert found.tolist() == cut
     assert minidecilm.generate_tokens(lm.model, [1, 300], eos_token_ids=(), **GREEDY).tolist() == whole
+
+
+def that_says(lm, *rows):
+    """The demo model, saying these ids."""
+    return minidecilm.LanguageModel(saying(lm.model, *rows), lm.tokenizer, lm.checkpoint)
+
+
+def bytes_of(lm, text):
+    ids = {lm.tokenizer.id_to_piece(token): token for token in range(lm.tokenizer.vocab_size)}
+    return [ids[f"<0x{byte:02X}>"] for byte in text.encode()]
+
+
+def every_way(lm, rows, **options):
+    """Text of one row as it comes from each way to generate; they must agree."""
+    options = {"temperature": 0, "max_new_tokens": len(rows[0]), **options}
+    whole = that_says(lm, *rows).generate(["a"] * len(rows), **options)[0]
+    alone = that_says(lm, rows[0])
+    assert alone.generate("a", **options) == whole
+    alone.model.calls = 0
+    assert "".join(alone.stream("a", **options)) == whole
+    return whole
+
+
+def test_the_first_space_of_a_continuation_is_part_of_it(lm):
+    was = lm.tokenizer.encode("was", add_bos=False)
+    assert lm.tokenizer.decode(was) == "was"  # at the beginning of a text it is the dummy prefix
+    assert every_way(lm, [was * 2]) == " was was"
+    assert every_way(lm, [bytes_of(lm, "  ") + was]) == "   was"
+
+
+def test_half_a_character_at_the_end_is_shown_as_what_it_is(lm):
+    was = lm.tokenizer.encode("was", add_bos=False)
+    face = bytes_of(lm, "😀")
+    assert every_way(lm, [was + face]) == " was😀"
+    assert every_way(lm, [was + face[:3]]) == " was\ufffd\ufffd\ufffd"
+    # Ended by an id that is no part of the text, and where a stop string is looked for.
+    assert every_way(lm, [[*face[:1], 2]], stop="never") == "\ufffd"
+
+
+def test_the_earlier_of_two_stop_strings_wins(lm):
+    """Both are met with the last token, the whole of which is one piece of text."""
+    [there] = lm.tokenizer.encode("there", add_bos=False)
+    was = lm.tokenizer.encode("was", add_bos=False)
+    for stop in (["re", "he"], ["he", "re"], ["ere", "there", "h"], ["re", "e", "he", "her"]):
+        cut = min(map("there".index, stop))
+        assert every_way(lm, [[*was, there, *was]], stop=stop) == " was " + "there"[:cut]
+
+
+def test_a_row_that_ends_does_not_end_the_others(lm):
+    was, there = (lm.tokenizer.encode(word, add_bos=False) for word in ("was", "there"))
+    rows = [was * 5, [*was, *there, *was, *was], [*was, *was, 2, *there, *there]]
+    found = that_says(lm, *rows).generate(["a"] * 3, temperature=0, max_new_tokens=4, stop="there")
+    assert found == [" was was was was", " was ", " was was"]
 
 
 class Echo:
@@ -237,6 +295,14 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     shutil.copy(DEMO_FOLDER / "tokenizer.model", tmp_path)
     with pytest.raises(minidecilm.CheckpointError, match=r"2048 pieces.*vocab_size = 512"):
         minidecilm.load(tmp_path)
+
+
+def test_a_tokenizer_of_fewer_pieces_than_the_vocabulary_fits(tmp_path):
+    """Published vocabularies are padded to a multiple of what a GPU likes."""
+    for file in checks.GOLDEN.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(train())  # some 280 pieces, and the config has 512
+    assert minidecilm.load(tmp_path).tokenizer.vocab_size < 512
 
 
 @pytest.mark.parametrize("weights", ["float64", "float32", "bfloat16"])

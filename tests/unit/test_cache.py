@@ -25,6 +25,16 @@ def test_published_bytes_per_token():
     assert costs.kv_cache_bytes(minidecilm.preset("decilm-7b")) == 34_304
 
 
+@pytest.mark.parametrize(
+    ("kv_cache", "dtype"), [("compute", "float64"), ("float32", "float32"), ("bfloat16", "bfloat16")]
+)
+def test_keys_and_values_are_stored_as_asked(kv_cache, dtype):
+    model = minidecilm.load(checks.GOLDEN, backend="numpy", dtype="float64", kv_cache=kv_cache).model
+    cache = model.new_cache(1, 4)
+    assert {str(array.dtype) for array in (*cache.keys, *cache.values)} == {dtype}
+    assert model([[1, 2]], cache).dtype == np.float64
+
+
 def test_layers_have_their_own_heads():
     cache = checks.golden_model().new_cache(2, 8)
     assert [keys.shape[1] for keys in cache.keys] == [4, 2, 1, 1, 2, 4]

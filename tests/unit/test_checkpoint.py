@@ -352,6 +352,13 @@ def test_a_misshapen_tensor_of_the_wrong_head_count(single: Path) -> None:
     assert "'model.layers.1.self_attn.k_proj.weight': expected shape (4, 8), found (16, 8)" in message
 
 
+def test_a_transposed_tensor(single: Path) -> None:
+    with edited_tensors(single / "model.safetensors") as tensors:
+        gate = tensors["model.layers.0.mlp.gate_proj.weight"]
+        tensors["model.layers.0.mlp.gate_proj.weight"] = np.ascontiguousarray(gate.T)
+    assert f"gate_proj.weight': expected shape {gate.shape}, found {gate.shape[::-1]}" in refusal(single)
+
+
 def test_quantised_weights(single: Path) -> None:
     with edited_tensors(single / "model.safetensors") as tensors:
         tensors["model.norm.weight"] = np.zeros(8, np.int8)

@@ -197,6 +197,8 @@ def test_generate_writes_a_trace(capsys, tmp_path):
         (["compare", "demo", "--dtype", "float32,float64,float32"], "--dtype"),
         (["compare", "demo", checks.GOLDEN], "cannot compare"),
         (["compare", "demo", "--tokens", "0"], "--tokens"),
+        (["compare", checks.GOLDEN, "--tokens", "257"], "--tokens: expected 1 to 256, found 257"),
+        (["compare", "demo", "--prompt", "word " * 2000], "exceeds 1024 tokens"),
         (["compare", checks.GOLDEN, "--prompt", "x"], "tokenizer.model"),
         (["quantize", "demo"], "folder"),
         (["quantize", "no/such/folder", "new"], "no/such/folder"),

@@ -367,6 +367,19 @@ def test_wrong_kv_heads_pass_no_entry(changes: dict[str, Any], message: str, tmp
         replace(preset("decilm-6b"), layers=tuple(LayerConfig(k, 11008) for k in kv_heads))
 
 
+def test_values_at_their_edges() -> None:
+    config = preset("decilm-6b")
+    for key, value in {"rms_norm_eps": 0.0, "rope_theta": 1.0, "rope_factor": 1.0, "head_dim": 6}.items():
+        assert getattr(replace(config, **{key: value}), key) == value
+    assert len(replace(config, layers=config.layers[:1] * 1024).layers) == 1024
+    with pytest.raises(ConfigError, match="num_hidden_layers: expected 1 to 1024, found 1025"):
+        replace(config, layers=config.layers[:1] * 1025)
+
+
+def test_any_of_several_ids_ends_a_text() -> None:
+    assert Config.from_dict(ORIGINAL | {"eos_token_id": [2, 7]}).eos_token_ids == (2, 7)
+
+
 def test_a_config_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         preset("decilm-6b").vocab_size = 7  # type: ignore[misc]

@@ -6,8 +6,10 @@ import pytest
 
 import minidecilm
 from minidecilm import rope
+from minidecilm.generation import check_length, length_limit
 from minidecilm.sampling import log_softmax
 from tests import checks
+from tests.unit.scripted import Scripted, saying
 
 
 @pytest.fixture(scope="module")
@@ -20,24 +22,22 @@ SAMPLED = {"max_new_tokens": 30, "temperature": 0.9, "top_p": 0.9, "seed": 7}
 
 
 @pytest.mark.parametrize("policy", ["reference", "fixed", "exact"])
-@pytest.mark.parametrize(
-    "options", [SAMPLED, {"max_new_tokens": 30, "temperature": 0}], ids=["sampled", "greedy"]
-)
-def test_a_row_gives_the_same_alone_or_in_any_batch(policy, options):
+def test_a_row_gives_the_same_alone_or_in_any_batch(policy):
     """The last prompt crosses M = 64; the others do not: their rotary base must not follow it."""
     model = checks.golden_model("float32", rope=policy)
-    alone = [minidecilm.generate_tokens(model, prompt, **options) for prompt in PROMPTS]
+    alone = [minidecilm.generate_tokens(model, prompt, **SAMPLED) for prompt in PROMPTS]
     for order in ([0, 1, 2, 3], [3, 1], [2, 0, 3]):
-        together = minidecilm.generate_tokens(model, [PROMPTS[i] for i in order], **options)
+        together = minidecilm.generate_tokens(model, [PROMPTS[i] for i in order], **SAMPLED)
         for found, i in zip(together, order, strict=True):
             np.testing.assert_array_equal(found, alone[i])
 
 
 def test_seeds(model):
-    first, second = (minidecilm.generate_tokens(model, [5, 9], seed=s) for s in (1, 2))
-    np.testing.assert_array_equal(first, minidecilm.generate_tokens(model, [5, 9], seed=1))
+    options = {"max_new_tokens": 20}
+    first, second = (minidecilm.generate_tokens(model, [5, 9], seed=s, **options) for s in (1, 2))
+    np.testing.assert_array_equal(first, minidecilm.generate_tokens(model, [5, 9], seed=1, **options))
     assert first.tolist() != second.tolist()
-    together = minidecilm.generate_tokens(model, [[5, 9], [5, 9]], seed=[1, 2])
+    together = minidecilm.generate_tokens(model, [[5, 9], [5, 9]], seed=[1, 2], **options)
     np.testing.assert_array_equal(together[0], first)
     np.testing.assert_array_equal(together[1], second)
     for seed in (-1, [1, 2, 3], []):
@@ -81,6 +81,88 @@ def test_eos_ends_a_row_while_others_go_on(model):
         assert found.tolist() == whole[0][: at + 1].tolist()
     going_on = minidecilm.generate_tokens(ending, [5, 9], max_new_tokens=12, temperature=0, eos_token_ids=())
     np.testing.assert_array_equal(going_on, whole[0])
+
+
+def test_a_row_that_ends_counts_nowhere_from_then_on(model):
+    """Row 0 ends with its second token, at 64 = M tokens in the cache; row 1 goes on."""
+    quick = replace(model.config, eos_token_ids=(300, 400))
+    ending = saying(minidecilm.model.DeciLM(quick, model.weights, model.backend), [7, 400], [7, 8, 9, 8, 300])
+    totals, trace = minidecilm.Totals(), []
+    prompts = [[5] * 63, [5] * 66]
+    found = minidecilm.generate_tokens(
+        ending, prompts, max_new_tokens=5, temperature=0, trace=trace, totals=totals
+    )
+    assert [row.tolist() for row in found] == [[7, 400], [7, 8, 9, 8, 300]]
+    assert ending.caches[0].row_lengths.tolist() == [63 + 1, 66 + 4]
+    assert [step.tokens for step in trace] == [[7, 7], [400, 8], [None, 9], [None, 8], [None, 300]]
+    assert [step.finished for step in trace] == [[None, None], *[["eos", None]] * 3, ["eos", "eos"]]
+    bases = [rope.dynamic_ntk_base(length, model.config) for length in (66, 67, 68, 69, 70)]
+    assert [step.rope_base for step in trace] == [[10000.0, base] for base in bases]
+    assert all(step.log_probabilities[0] is None for step in trace[2:])
+    assert totals.written_tokens == 2 + 5
+
+
+def test_all_rows_ended_ends_the_run(model):
+    ending = saying(model, [7, 8], [9])
+    found = minidecilm.generate_tokens(
+        ending, [[5], [6]], max_new_tokens=9, temperature=0, eos_token_ids=[8, 9]
+    )
+    assert [row.tolist() for row in found] == [[7, 8], [9]]
+    assert ending.calls == 2
+
+
+def test_penalty_counts_prompt_and_new_tokens_of_the_row_and_no_padding(model):
+    """Row 0 is padded with id 0, the likeliest token; row 1 has 7 in its prompt."""
+    logits = np.full((1, 512), -1.0)
+    logits[0, [0, 7, 8]] = 2.0, 1.5, 1.2
+    found = minidecilm.generate_tokens(
+        Scripted(model, logits), [[5], [5, 7, 9, 3]], max_new_tokens=4, temperature=0, repetition_penalty=2.0
+    )
+    assert [row.tolist() for row in found] == [[0, 7, 8, 0], [0, 8, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"temperature": 1e-3}, {"temperature": 0}, {"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}],
+    ids=str,
+)
+def test_each_sampling_option_decides(model, option):
+    """One token in 512 is a little likelier: none of the options, and others are chosen as well."""
+    nearly_flat = np.zeros((1, 512))
+    nearly_flat[0, 7] = 0.1
+    run = {"max_new_tokens": 8, "eos_token_ids": ()}
+    free = minidecilm.generate_tokens(Scripted(model, nearly_flat), [5], **run)
+    assert (free != 7).sum() > 4
+    assert (minidecilm.generate_tokens(Scripted(model, nearly_flat), [5], **run, **option) == 7).all()
+
+
+@pytest.mark.parametrize("long_row", [0, 1, 2])
+def test_the_length_of_every_row_is_checked_to_the_token(model, long_row):
+    prompts = [[5], [5, 6], [7]]
+    prompts[long_row] = [1, 2, 3, 4]
+    run = {"max_new_tokens": 3, "temperature": 0, "eos_token_ids": ()}
+    found = minidecilm.generate_tokens(model, prompts, max_length=7, **run)
+    assert [len(row) for row in found] == [3, 3, 3]
+    with pytest.raises(ValueError, match=r"prompt of 4 \+ 3 new tokens exceeds 6 tokens \(max_length\)"):
+        minidecilm.generate_tokens(model, prompts, max_length=6, **run)
+
+
+@pytest.mark.parametrize(("scaling", "limit"), [(2.0, 4 * 64), (None, 64)], ids=["dynamic", "none"])
+def test_limits_to_the_token(model, scaling, limit):
+    config = replace(model.config, rope_factor=scaling)
+    assert length_limit(config)[0] == limit
+    check_length(config, limit - 5, 5, None)
+    with pytest.raises(ValueError, match=rf"exceeds {limit} tokens .*: ask for at most 4 new tokens"):
+        check_length(config, limit - 4, 5, None)
+    with pytest.raises(ValueError, match=r": shorten the prompt"):
+        check_length(config, limit, 1, None)
+
+
+def test_each_row_is_planned_for_its_own_length(model):
+    """What the ``fixed`` rotary policy goes by: not the width of the padded batch."""
+    spy = saying(model, [7], [7])
+    minidecilm.generate_tokens(spy, [[5], [5, 6, 7, 8]], max_new_tokens=3, eos_token_ids=())
+    assert spy.caches[0].planned_lengths.tolist() == [4, 7]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +291,26 @@ def test_totals_add_up(model):
     assert totals.read_seconds > 0
     assert totals.write_seconds > 0
     assert str(minidecilm.Totals(1, 5, 1, 0.5)) == "read 5 tokens (10 a second), wrote 1, cache 0 bytes"
+
+
+def test_totals_tell_reading_from_writing():
+    """The first step reads the prompts and gives every row a token: rows count with no rate of writing."""
+    totals = minidecilm.Totals(rows=2, read_tokens=6, written_tokens=12)
+    for reading, seconds in ((True, 0.5), (False, 2.0), (False, 3.0)):
+        totals.add_step(seconds, 100, reading)
+    assert (totals.read_seconds, totals.write_seconds) == (0.5, 5.0)
+    assert str(totals) == "read 6 tokens (12 a second), wrote 12 (2 a second), cache 100 bytes"
+
+
+def test_every_row_of_a_trace_is_that_row(model):
+    together, alone = [], []
+    options = {"max_new_tokens": 3, "temperature": 0, "eos_token_ids": ()}
+    minidecilm.generate_tokens(model, [[5, 9], [8, 4, 2]], trace=together, **options)
+    minidecilm.generate_tokens(model, [8, 4, 2], trace=alone, **options)
+    for step, other in zip(together, alone, strict=True):
+        assert step.tokens[1] == other.tokens[0]
+        assert step.log_probabilities[1] == pytest.approx(other.log_probabilities[0], abs=1e-5)
+        assert [token for token, _ in step.alternatives[1]] == [token for token, _ in other.alternatives[0]]
 
 
 def test_progress_bars_go_to_stderr(model, capsys):

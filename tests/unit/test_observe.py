@@ -1,8 +1,33 @@
 """Numbers of recorded stages."""
 
-import numpy as np
+from dataclasses import replace
 
-from minidecilm.observe import attention_entropy, first_token_share, root_mean_square
+import numpy as np
+import pytest
+
+from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.model import DeciLM
+from minidecilm.observe import Recorder, attention_entropy, first_token_share, root_mean_square
+from tests import checks
+
+
+def test_a_recorder_keeps_copies():
+    """Arrays are live: a backend may go on to compute in their place."""
+    seen, live = Recorder(["q"]), np.ones(3)
+    seen(0, "q", live)
+    live[:] = 0
+    np.testing.assert_array_equal(seen.values[0, "q"], 1)
+
+
+def test_attention_weights_are_computed_for_those_who_ask_only():
+    def refuse(*arguments):
+        raise AssertionError("computed for nobody")
+
+    sound = checks.golden_model()
+    model = DeciLM(sound.config, sound.weights, replace(NUMPY, attention_weights=refuse), "float64")
+    model([[1, 2]], observer=Recorder(["attention", "hidden_states"]))
+    with pytest.raises(AssertionError, match="for nobody"):
+        model([[1, 2]], observer=Recorder(["attention_weights"]))
 
 
 def test_entropy_counts_the_tokens_looked_at():

@@ -85,6 +85,25 @@ def test_attention_in_blocks_is_the_same(monkeypatch):
     np.testing.assert_allclose(ops.attention(q, k, v, visible), whole, rtol=0, atol=1e-14)
 
 
+def test_attention_never_holds_all_scores(monkeypatch):
+    monkeypatch.setattr(ops, "_SCORES", 2**16)
+    q, k = np.ones((1, 8, 512, 2), np.float32), np.ones((1, 2, 512, 2), np.float32)
+    visible = np.tri(512, dtype=bool)[None]
+    tracemalloc.start()
+    ops.attention(q, k, k, visible)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 512 * 512 * 4 / 4  # a quarter of what all of them take
+
+
+@pytest.mark.parametrize("storage", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_embedding_comes_in_the_compute_dtype(storage):
+    weight = np.arange(12).reshape(4, 3).astype(storage)
+    found = ops.embedding(weight, np.array([[3, 0]]), np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[[9, 10, 11], [0, 1, 2]]])
+
+
 def test_rotate_pairs_the_halves():
     angle = 0.3
     x = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 1, 4)

@@ -265,7 +265,7 @@ def test_negative_ids_are_refused():
 # --- files
 
 
-def train(**changes):
+def train(sentences=("was this his class", "she sees the sea") * 20, **changes):
     """Train a tokenizer on a few words: Llama's settings, with changes."""
     settings = {
         "model_type": "bpe",
@@ -277,7 +277,7 @@ def train(**changes):
         "minloglevel": 2,
     } | changes
     model = io.BytesIO()
-    words = iter(["was this his class", "she sees the sea"] * 20)
+    words = iter(sentences)
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=words, model_writer=model, **settings)
     return model.getvalue()
 
@@ -292,6 +292,23 @@ def test_a_trained_model_is_accepted(llama_like):
     assert (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id) == (0, 1, 2)
     assert tokenizer.decode(tokenizer.encode("this was she")) == "this was she"
     assert repr(tokenizer) == f"<Tokenizer: {tokenizer.vocab_size} pieces>"
+
+
+def test_pieces_of_several_spaces():
+    """Llama's has them, the golden one has not: one space is the dummy prefix, the others are text."""
+    indented = ["   was", "was    this", "        his", "  she   sees"] * 20
+    tokenizer = Tokenizer(train(indented, allow_whitespace_only_pieces=True, vocab_size=290))
+    for spaces in range(1, 12):
+        text = " " * spaces + "was" + " " * spaces
+        ids = tokenizer.encode(text, add_bos=False)
+        assert set(tokenizer.id_to_piece(ids[0])) == {"\u2581"}
+        assert tokenizer.decode(ids) == text
+        stream = tokenizer.stream(continuation=True)
+        assert "".join(map(stream.push, ids)) == " " + text
+    four = next(i for i in range(tokenizer.vocab_size) if tokenizer.id_to_piece(i) == "\u2581" * 4)
+    assert tokenizer.decode([four]) == " " * 3
+    assert tokenizer.decode([tokenizer.bos_id, four, four]) == " " * 7
+    assert tokenizer.stream(continuation=True).push(four) == " " * 4
 
 
 def test_other_control_pieces_are_special_too():

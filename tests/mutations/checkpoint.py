@@ -1,0 +1,54 @@
+"""Mistakes in checkpoint."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "if array.shape != shape:",
+        "if sorted(array.shape) != sorted(shape):",
+        "tests/unit/test_checkpoint.py",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "if array.dtype not in dtypes:",
+        "if False:",
+        "tests/unit/test_checkpoint.py::test_quantised_weights",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "for name, file in (weight_map or {}).items():",
+        "for name, file in {}.items():",
+        "tests/unit/test_checkpoint.py::test_a_tensor_that_is_not_where_the_index_says",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "weight_map is not None and weight_map.get(name) != file",
+        "False",
+        "tests/unit/test_checkpoint.py::test_a_tensor_that_the_index_does_not_know",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "[\\w+ -][\\w.+ -]{0,200}",
+        "[\\w/.+ -]{1,200}",
+        "tests/unit/test_malformed.py",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "single.exists() and SINGLE_NAME not in weight_map.values()",
+        "False",
+        "tests/unit/test_checkpoint.py::test_a_single_file_beside_shards",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "    missing = [name for name in expected if name not in tensors]",
+        "    missing = []",
+        "tests/unit/test_checkpoint.py::test_a_missing_tensor",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "            if name.endswith(_SKIPPED):\n                continue\n",
+        "",
+        "tests/unit/test_checkpoint.py::test_rotary_frequencies_of_older_copies_are_skipped",
+    ),
+]

@@ -1,0 +1,132 @@
+"""Mistakes in cli."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/cli.py",
+        "stop=options.stop,",
+        "stop=None,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "template=options.template,",
+        "template=None,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "max_length=options.max_length,",
+        "max_length=None,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "top_k=options.top_k,",
+        "top_k=0,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "top_p=options.top_p,",
+        "top_p=options.min_p,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "min_p=options.min_p,",
+        "min_p=0.0,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "repetition_penalty=options.repetition_penalty,",
+        "repetition_penalty=1.0,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "seed=options.seed,",
+        "seed=0,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "settings, values * (3 - len(values))",
+        "settings, values[:1] * 2",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "bench.Plan(options.prompt_tokens, options.new_tokens, options.batch, options.rounds)",
+        "bench.Plan(options.prompt_tokens, options.new_tokens, options.batch)",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "options.weights, options.group)",
+        "options.weights)",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "first_difference(differences, options.tolerance)",
+        "first_difference(differences, 1e-3)",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "size=(1, options.tokens)",
+        "size=(1, 32)",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "options.device, options.devices)\n    plots.throughput(",
+        "options.device)\n    plots.throughput(",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "range(1, 513), options.context or 1024,",
+        "range(1, 513), 1024,",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "    layer = options.layer\n",
+        "    layer = 0\n",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/plot_command.py",
+        "plots.style(dark=options.dark)",
+        "plots.style()",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "return 0 if first is None else 1",
+        "return 0",
+        "tests/unit/test_cli.py::test_compare_names_the_first_stage_and_layer",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        'text.removesuffix("\\n").removesuffix("\\r")',
+        "text.rstrip()",
+        "tests/unit/test_cli.py::test_only_one_newline_is_cut_off",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "1 <= options.tokens <= length_limit",
+        "1 <= options.tokens <= 2 * length_limit",
+        "tests/unit/test_cli.py",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "        check_length(a.config, len(ids[0]), 1, None)\n",
+        "",
+        "tests/unit/test_cli.py",
+    ),
+]

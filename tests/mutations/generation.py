@@ -1,0 +1,90 @@
+"""Mistakes in generation."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/generation.py",
+        "seen = [list(prompt) for prompt in prompts]",
+        "seen = [[0] * (max(map(len, prompts)) - len(p)) + list(p) for p in prompts]",
+        "tests/unit/test_generation.py::test_penalty_counts_prompt_and_new_tokens_of_the_row_and_no_padding",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "                    seen[row].append(token)\n",
+        "",
+        "tests/unit/test_generation.py::test_penalty_counts_prompt_and_new_tokens_of_the_row_and_no_padding",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "[[0 if why else 1] for why in finished]",
+        "[[1] for _ in finished]",
+        "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "planned = [len(prompt) + max_new_tokens",
+        "planned = [width + max_new_tokens",
+        "tests/unit/test_generation.py::test_each_row_is_planned_for_its_own_length",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "check_length(model.config, max(map(len, prompts)),",
+        "check_length(model.config, len(prompts[0]),",
+        "tests/unit/test_generation.py::test_the_length_of_every_row_is_checked_to_the_token",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "if prompt_length + max_new_tokens <= limit:",
+        "if prompt_length + max_new_tokens < limit:",
+        "tests/unit/test_generation.py::test_limits_to_the_token",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "if prompt_length + max_new_tokens <= limit:",
+        "if prompt_length + max_new_tokens <= limit + 1:",
+        "tests/unit/test_generation.py::test_limits_to_the_token",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "Sampling(temperature, top_k, top_p, min_p, repetition_penalty)",
+        "Sampling(temperature, top_k, top_p, 0.0, repetition_penalty)",
+        "tests/unit/test_generation.py::test_each_sampling_option_decides",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "seen[row], sampling, generators[row])",
+        "seen[row], sampling, generators[0])",
+        "tests/unit/test_generation.py::test_seeds",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "            if all(finished):\n                return",
+        "            if finished[0]:\n                return",
+        "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "            if all(finished):\n                return\n",
+        "",
+        "tests/unit/test_generation.py::test_all_rows_ended_ends_the_run",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "tuple(new[row][-len(ending) :]) == ending",
+        "tuple(new[row][-len(ending) :]) == ending[-1:]",
+        "tests/unit/test_generation.py::test_stop_sequences_end_a_row_and_are_left_out",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "return config.max_position_embeddings, ",
+        "return DYNAMIC_LENGTH_FACTOR * config.max_position_embeddings, ",
+        "tests/unit/test_generation.py::test_limits_to_the_token",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        'finished[row] = "eos"',
+        'finished[row] = "stop"',
+        "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
+    ),
+]

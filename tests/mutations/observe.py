@@ -1,0 +1,36 @@
+"""Mistakes in observe."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/observe.py",
+        "on_host(value).copy()",
+        "on_host(value)",
+        "tests/unit/test_observe.py tests/unit/test_model.py",
+    ),
+    Mutation(
+        "minidecilm/observe.py",
+        "return self._observer is not None and stage in self._observer.stages",
+        "return self._observer is not None",
+        "tests/unit/test_observe.py tests/unit/test_model.py",
+    ),
+    Mutation(
+        "minidecilm/observe.py",
+        "np.log2(p,",
+        "np.log(p,",
+        "tests/unit/test_observe.py::test_entropy_counts_the_tokens_looked_at",
+    ),
+    Mutation(
+        "minidecilm/observe.py",
+        "weights[..., 1:, 0]",
+        "weights[..., 0]",
+        "tests/unit/test_observe.py::test_first_token_share_leaves_out_the_query_that_sees_nothing_else",
+    ),
+    Mutation(
+        "minidecilm/observe.py",
+        "np.square(values, dtype=np.float64)",
+        "np.square(values)",
+        "tests/unit/test_observe.py::test_root_mean_square",
+    ),
+]

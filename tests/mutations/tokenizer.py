@@ -1,0 +1,60 @@
+"""Mistakes in tokenizer."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "piece = piece.removeprefix(_SPACE)",
+        "piece = piece.lstrip(_SPACE)",
+        "tests/unit/test_tokenizer.py::test_pieces_of_several_spaces",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        '"\\ufffd" * (error.end - error.start)',
+        '"\\ufffd"',
+        "tests/unit/test_tokenizer.py::test_half_a_character_at_the_end",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "return self.flush() + shown",
+        "return shown",
+        "tests/unit/test_tokenizer.py::test_stream_step_by_step",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "self._at_start &= not shown",
+        "self._at_start = False",
+        "tests/unit/test_tokenizer.py::test_stream_step_by_step",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "self._at_start = not continuation",
+        "self._at_start = True",
+        "tests/unit/test_tokenizer.py::test_a_continuation_keeps_its_leading_space",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "key=len, reverse=True)",
+        "key=len)",
+        "tests/unit/test_tokenizer.py::test_other_control_pieces_are_special_too",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "ids += self._model.encode(_BARRIER + part)[self._barrier_length :]",
+        "ids += self._model.encode(part)",
+        "tests/unit/test_tokenizer.py::test_only_the_beginning_gets_the_dummy_prefix",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        "self.add_bos if add_bos is None else add_bos",
+        "self.add_bos",
+        "tests/unit/test_tokenizer.py::test_config_says_what_is_added",
+    ),
+    Mutation(
+        "minidecilm/tokenizer.py",
+        'decode(b"", final=True)',
+        'decode(b"", final=False)',
+        "tests/unit/test_tokenizer.py::test_half_a_character_at_the_end",
+    ),
+]

@@ -1,0 +1,39 @@
+"""Mistakes in trace."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/trace.py",
+        "np.argsort(-log_p[best]",
+        "np.argsort(log_p[best]",
+        "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
+    ),
+    Mutation(
+        "minidecilm/trace.py",
+        "        if reading:\n",
+        "        if not reading:\n",
+        "tests/unit/test_generation.py tests/unit/test_cli.py",
+    ),
+    Mutation(
+        "minidecilm/trace.py",
+        "_rate(self.written_tokens - self.rows, self.write_seconds)",
+        "_rate(self.written_tokens, self.write_seconds)",
+        "tests/unit/test_generation.py tests/unit/test_cli.py",
+    ),
+    Mutation(
+        "minidecilm/trace.py",
+        "self.layer_seconds.append(now - self._last)",
+        "self.layer_seconds.append(now - self.started)",
+        "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
+    ),
+    Mutation(
+        "minidecilm/trace.py", "float(log_p[b, t])", "float(log_p[0, t])", "tests/unit/test_generation.py"
+    ),
+    Mutation(
+        "minidecilm/trace.py",
+        "        self.cache_nbytes = cache_nbytes\n",
+        "        self.cache_nbytes += cache_nbytes\n",
+        "tests/unit/test_generation.py::test_totals_add_up",
+    ),
+]
