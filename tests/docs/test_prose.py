@@ -46,6 +46,11 @@ def test_untrue_output_is_noticed_and_mended(tmp_path):
     )
 
 
+def test_rounding_is_let_pass_and_no_more(tmp_path):
+    path = write(tmp_path, "```pycon\n>>> 1 / 7\n0.142857\n>>> 1 / 7\n0.1429\n>>> 1 / 7\n0.143857\n```\n")
+    assert [step.is_true for step in run(blocks(path))] == [True, True, False]
+
+
 def test_code_of_another_language_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'bash' is not checked"):
         list(run(blocks(write(tmp_path, "```bash\nls\n```\n"))))
