@@ -1,29 +1,30 @@
 """Rounding of another CPU, and more of it: no text or picture may hang by the last bits."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 
 from minidecilm.model import DeciLM
 
-#: Standard deviation of the noise, in units of rounding. Summing in another order moves results by about one.
-UNITS = 10
+#: Standard deviation of the noise, in units of rounding, as a share of a product's root mean square. Products
+#: of the demo model err by 2.3 units, with OpenBLAS and with Numba.
+UNITS = 20
 
 
-def shake(seed=0):
-    """Let every network made from now on compute its matrix products with noise; return how to end that."""
+@contextmanager
+def shaken(seed):
+    """Let every network that is made meanwhile compute its matrix products with noise."""
     noise, init = np.random.default_rng(seed), DeciLM.__init__
 
     def shaken_init(self, config, weights, backend, *arguments, **options):
         def linear(x, weight):
             y = backend.linear(x, weight)
-            return y * (1 + UNITS * np.finfo(y.dtype).eps * noise.standard_normal(y.shape)).astype(y.dtype)
+            size = UNITS * np.finfo(y.dtype).eps * np.sqrt(np.mean(y**2))
+            return y + (size * noise.standard_normal(y.shape)).astype(y.dtype)
 
         init(self, config, weights, replace(backend, linear=linear), *arguments, **options)
 
-    DeciLM.__init__ = shaken_init
-
-    def still():
-        DeciLM.__init__ = init
-
-    return still
+    with mock.patch.object(DeciLM, "__init__", shaken_init):
+        yield
