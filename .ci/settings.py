@@ -4,7 +4,8 @@
     python .ci/settings.py numba-avx2 threads-2 -- tests/backends     # pytest's arguments after --
     python .ci/settings.py python-3.13 openblas-sse -- -n 2 -m "not slow"
 
-Settings add up. Run it by the Python of an environment that can run the tests. For another Python it makes one.
+Settings add up. Run it by the Python of an environment that can run the tests; for another Python it makes
+one. Where there is no other, "python-other" makes one for the same.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def main() -> int:
         variables |= SETTINGS[name]
         wanted = name.removeprefix("python-")
         if wanted != name:
-            found = find_python(wanted)
+            found = find_python(wanted) or (sys.executable if wanted == "other" else None)
             if found is None:
                 parser.error(f"{name}: no such Python on the search path, nor in pyenv's folder")
             python = environment(found, options.venv or ROOT / f".venv-{wanted}", options.extra)

@@ -15,14 +15,14 @@ UNITS = 20
 
 @contextmanager
 def shaken(seed):
-    """Let every network that is made meanwhile compute its matrix products with noise."""
-    noise, init = np.random.default_rng(seed), DeciLM.__init__
+    """Let networks that are made meanwhile compute their products with noise, the same for a shape."""
+    init = DeciLM.__init__
 
     def shaken_init(self, config, weights, backend, *arguments, **options):
         def linear(x, weight):
             y = backend.linear(x, weight)
-            size = UNITS * np.finfo(y.dtype).eps * np.sqrt(np.mean(y**2))
-            return y + (size * noise.standard_normal(y.shape)).astype(y.dtype)
+            noise = np.random.default_rng([seed, *y.shape]).standard_normal(y.shape)
+            return y + (UNITS * np.finfo(y.dtype).eps * np.sqrt(np.mean(y**2)) * noise).astype(y.dtype)
 
         init(self, config, weights, replace(backend, linear=linear), *arguments, **options)
 
