@@ -12,6 +12,7 @@ import minidecilm
 from minidecilm.backends import create_backend
 from minidecilm.backends.numba_backend import vectors
 
+pytestmark = pytest.mark.slow
 PACKAGE = Path(minidecilm.__file__).parent
 
 EXTREMES = """

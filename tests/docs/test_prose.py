@@ -21,6 +21,7 @@ OTHERS = [path for path in OTHERS if path not in PAGES and path.name != "README.
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 
 
+@pytest.mark.slow
 @every_page
 def test_code_prints_what_is_shown(path):
     with readers_folder():

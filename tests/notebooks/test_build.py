@@ -11,6 +11,7 @@ from PIL import Image
 
 from notebooks import build
 
+pytestmark = pytest.mark.slow
 SOURCE = """# %% [markdown]
 # # A title
 

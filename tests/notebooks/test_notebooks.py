@@ -59,6 +59,7 @@ finally:
     return longer
 
 
+@pytest.mark.slow
 @notebooks
 def test_executes_as_committed_and_notices_wrong_answers(source):
     notebook = build.read(source)
@@ -79,6 +80,7 @@ def test_executes_as_committed_and_notices_wrong_answers(source):
     assert build.difference(committed(source), build.finish(longer)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SENSITIVE)
 def test_outputs_do_not_hang_by_rounding(name):
     """In every product ten times what another CPU may round otherwise: no text and no picture changes."""
