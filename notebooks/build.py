@@ -1,12 +1,14 @@
-"""Execute the walkthroughs: NN_name.py (py:percent, the source) to NN_name.ipynb, the same bytes every time.
+"""Execute the walkthroughs: NN_name.py (py:percent, the source) to NN_name.ipynb.
 
     python -m notebooks.build                      # all of them
     python -m notebooks.build 01_first_text        # by name
     python -m notebooks.build --check              # write nothing, say which .ipynb is out of date
 
-A notebook notes the versions it was made with. Under others a figure may differ in its last bits, so
-`--check` then compares the text of the cells only, and says so. Outputs of cells with the tag "measured"
-differ from run to run and are never compared.
+On one machine the bytes are the same every time. Another CPU rounds differently, so `--check` compares
+outputs as notebooks/comparing.py says: numbers and pictures within a stated tolerance, everything else
+exactly. A notebook notes the versions it was made with; another Matplotlib lays pictures out anew, so then
+they are not compared, and `--check` says so. Outputs of cells with the tag "measured" differ from run to run
+and are never compared.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from minidecilm.files import replacing
 from minidecilm.progress import progress_bar
+from notebooks.comparing import same_picture, same_text
 
 FOLDER = Path(__file__).parent
 TIMEOUT = 120  # seconds a cell may take
@@ -135,30 +138,46 @@ def build(source: Path) -> str:
     return finish(notebook)
 
 
-def same_versions(committed: str) -> bool:
-    """Whether the text of an .ipynb was made with the versions that are installed."""
-    return bool(json.loads(committed)["metadata"].get("made_with") == made_with())
+def same_drawing(committed: str) -> bool:
+    """Whether the pictures of an .ipynb were drawn by the Matplotlib that is installed."""
+    return bool(json.loads(committed)["metadata"]["made_with"]["matplotlib"] == version("matplotlib"))
 
 
 def difference(committed: str, built: str) -> str | None:
     """Say in what an .ipynb differs from what its source gives now, or None.
 
-    Outputs count only if they were made with the installed versions, and not in cells tagged "measured".
+    Rounding makes no difference, nor do pictures that another Matplotlib drew and outputs of cells tagged
+    "measured".
     """
-    old, new = json.loads(committed), json.loads(built)
-    if len(old["cells"]) != len(new["cells"]):
-        return f"has {len(old['cells'])} cells, its source {len(new['cells'])}"
-    exact = same_versions(committed)
-    for number, (before, now) in enumerate(zip(old["cells"], new["cells"], strict=True)):
-        keys = {*before, *now}
-        if not exact or "measured" in now["metadata"].get("tags", ()):
-            keys -= {"outputs"}
-        changed = [key for key in sorted(keys) if before.get(key) != now.get(key)]
+    old, new = (nbformat.reads(text, as_version=4) for text in (committed, built))
+    if len(old.cells) != len(new.cells):
+        return f"has {len(old.cells)} cells, its source {len(new.cells)}"
+    pictures = same_drawing(committed)
+    for number, (before, now) in enumerate(zip(old.cells, new.cells, strict=True)):
+        changed = [key for key in sorted({*before, *now} - {"outputs"}) if before.get(key) != now.get(key)]
+        measured = "measured" in now.metadata.get("tags", ())
+        if not measured and not same_output(before.get("outputs"), now.get("outputs"), pictures):
+            changed.append("outputs")
         if changed:
             return f"is out of date: {' and '.join(changed)} of cell {number}"
-    if exact and old["metadata"] != new["metadata"]:
-        return "is out of date: its metadata"
-    return None
+    for metadata in (old.metadata, new.metadata):
+        metadata.pop("made_with")
+    return None if old.metadata == new.metadata else "is out of date: its metadata"
+
+
+def same_output(before: Any, now: Any, pictures: bool, key: str = "") -> bool:
+    """Whether outputs, or parts of them, say the same but for rounding; pictures count only if asked for."""
+    if key == "image/png":
+        return not pictures or same_picture(before, now)
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(
+            same_output(before[key], now[key], pictures, key) for key in before
+        )
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(same_output, before, now, [pictures] * len(before)))
+    if isinstance(before, str) and isinstance(now, str):
+        return same_text(before, now)
+    return bool(before == now)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,7 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if found:
                 status, result = 1, f"{target.name} {found}"
             else:
-                result = "same" if same_versions(committed) else "same text; other versions made its outputs"
+                result = (
+                    "same" if same_drawing(committed) else "same text; another Matplotlib drew its pictures"
+                )
         print(f"{name}: {result} ({perf_counter() - start:.0f} s)", flush=True)
     return status
 

@@ -37,6 +37,7 @@ def changes(settings, reference, folder):
     return {s: (report["perplexity"] / perplexity - 1, report) for s, report in reports.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # Numba compiles what is not in its cache
 @pytest.mark.parametrize("backend", KERNELS)
 def test_accuracy_of_every_storage(backend, reference, tmp_path):
@@ -57,6 +58,7 @@ def test_accuracy_of_every_storage(backend, reference, tmp_path):
             assert report["top1_agreement"] > 0.999, setting
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_codes_passes_no_bound(reference, tmp_path, monkeypatch):
     honest = quantize.pack_codes
     monkeypatch.setattr(quantize, "pack_codes", lambda codes, bits: honest(np.roll(codes, 1, axis=1), bits))

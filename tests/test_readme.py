@@ -10,7 +10,9 @@ import pytest
 from minidecilm import preset
 from minidecilm.cli import main
 from minidecilm.costs import kv_cache_bytes
+from minidecilm.model import DeciLM
 from tests import checks
+from tests.shaken import shaken
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,11 +23,31 @@ def blocks(language):
     return [text for name, text in BLOCKS if name == language]
 
 
-def test_transcript_is_what_the_first_command_prints(capsys):
+def transcript(capsys):
     command = blocks("console")[0].split("&&")[-1]
-    arguments = shlex.split(command)[1:]
-    assert main(arguments) == 0
-    assert capsys.readouterr().out == blocks("text")[0]
+    assert main(shlex.split(command)[1:]) == 0
+    return capsys.readouterr().out
+
+
+def test_transcript_is_what_the_first_command_prints(capsys):
+    assert transcript(capsys) == blocks("text")[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_transcript_does_not_hang_by_rounding(capsys, seed):
+    """On no CPU will the first text that a reader sees be another one."""
+    with shaken(seed):
+        assert transcript(capsys) == blocks("text")[0]
+
+
+def test_shaking_changes_what_hangs_by_rounding():
+    """Of two tokens with equal logits the first is taken, unless rounding decides."""
+    tied = checks.golden_model("float32")
+    tied.weights = {**tied.weights, "lm_head.weight": np.ones_like(tied.weights["lm_head.weight"])}
+    assert tied([[1, 2, 3]])[0, -1].argmax() == 0
+    with shaken(0):
+        rounded = DeciLM(tied.config, tied.weights, tied.backend)
+    assert rounded([[1, 2, 3]])[0, -1].argmax() != 0
 
 
 def test_python_example_runs(capsys):

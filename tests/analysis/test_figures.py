@@ -58,6 +58,7 @@ def test_every_figure_is_written(tmp_path):
     assert beyond["exact"] < 1e-8
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_files(tmp_path):
     for folder in ("first", "second"):
         rotary.main(tmp_path / folder)

@@ -21,10 +21,14 @@ from tests.backends.cuda_on_cpu import cupy as stand_in
 
 SEPARATOR = "\n==== next ====\n"  # of what a script prints
 ON_CPU = "cupy-on-cpu"
+OWN = f"numba-{create_backend('numba').kernels}"  # what this CPU runs unless asked otherwise
+NUMBA = tuple(
+    name if name == OWN else pytest.param(name, marks=pytest.mark.slow)  # takes long to compile
+    for name in ("numba-explicit", "numba-portable")
+)
 NAMES = (
     "numpy",
-    "numba-explicit",
-    "numba-portable",
+    *NUMBA,
     pytest.param("cupy", marks=pytest.mark.gpu),
     pytest.param(ON_CPU, marks=pytest.mark.slow),
 )

@@ -23,7 +23,7 @@ def attention(backend):
     return backend.attention
 
 
-@pytest.fixture(scope="module", params=["numba-explicit", "numba-portable"])
+@pytest.fixture(scope="module", params=kernels.NUMBA)
 def of_numba(request):
     return kernels.make(request.param).attention
 

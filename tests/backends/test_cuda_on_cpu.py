@@ -12,9 +12,10 @@ import pytest
 from tests.backends.cuda_on_cpu import compiling
 from tests.backends.cuda_on_cpu import cupy as stand_in
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("g++") is None, reason="needs Linux and g++"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="needs Linux and g++"),
+]
 
 ORDERS = ["forward", "backward", 1, 2]
 BF16 = ml_dtypes.bfloat16

@@ -171,6 +171,7 @@ def test_without_compiling():
     assert (found.returncode, found.stdout) == (0, "portable\n"), found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # compiles every kernel anew
 def test_sixteen_lanes(tmp_path):
     """The AVX-512 VNNI kernels with their one special instruction written out: they run on any AVX2 CPU."""
@@ -179,6 +180,7 @@ def test_sixteen_lanes(tmp_path):
     assert (found.returncode, found.stdout) == (0, "16 lanes\n"), found.stderr
 
 
+@pytest.mark.slow
 def test_vnni_instruction_is_compiled(tmp_path):
     """For a CPU that has them: 512-bit registers and vpdpbusd. Compiled here, not run."""
     kernels.make("numba-explicit")

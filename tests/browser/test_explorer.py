@@ -13,6 +13,7 @@ from docs.explorer import build
 from minidecilm import costs
 from tests.browser.pages import opened
 
+pytestmark = pytest.mark.slow
 MODELS = {name: config for name, (_, _, config) in build.models().items()}
 
 

@@ -11,6 +11,7 @@ from minidecilm import preset
 from tests.browser.pages import PAGES, WIDTHS, opened
 from tests.browser.test_explorer import check_shown
 
+pytestmark = pytest.mark.slow
 SCHEMES = ("light", "dark")
 
 

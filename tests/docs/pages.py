@@ -2,9 +2,10 @@
 
     python -m tests.docs.pages
 
-A block of ``pycon`` or ``console`` shows what it prints; ``...`` in that stands for anything. A block of
-``python`` is run. All blocks of a page run in order, in one namespace and one new folder. A block that cannot
-run everywhere says so in a caption that begins with "Not run here:", and is left alone.
+A block of ``pycon`` or ``console`` shows what it prints; ``...`` in that stands for anything, and numbers may
+be rounded as notebooks/comparing.py says. A block of ``python`` is run. All blocks of a page run in order, in
+one namespace and one new folder. A block that cannot run everywhere says so in a caption that begins with
+"Not run here:", and is left alone.
 """
 
 import doctest
@@ -20,6 +21,8 @@ from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
+
+from notebooks.comparing import same_text
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -63,8 +66,11 @@ class Step(NamedTuple):
 
     @property
     def is_true(self) -> bool:
-        """Whether it prints what is shown."""
-        return doctest.OutputChecker().check_output(self.shown, self.printed, doctest.ELLIPSIS)
+        """Whether it prints what is shown, but for the rounding of numbers."""
+        checker = doctest.OutputChecker()
+        return checker.check_output(self.shown, self.printed, doctest.ELLIPSIS) or same_text(
+            self.shown, self.printed, ellipsis=True
+        )
 
 
 def blocks(path: Path) -> list[Block]:

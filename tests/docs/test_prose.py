@@ -21,6 +21,7 @@ OTHERS = [path for path in OTHERS if path not in PAGES and path.name != "README.
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
 
 
+@pytest.mark.slow
 @every_page
 def test_code_prints_what_is_shown(path):
     with readers_folder():
@@ -44,6 +45,11 @@ def test_untrue_output_is_noticed_and_mended(tmp_path):
     assert path.read_text() == text.replace("43", "42").replace("1 / 0\n", f"1 / 0\n{error}\n").replace(
         "...\nD", "B\nC"
     )
+
+
+def test_rounding_is_let_pass_and_no_more(tmp_path):
+    path = write(tmp_path, "```pycon\n>>> 1 / 7\n0.142857\n>>> 1 / 7\n0.1429\n>>> 1 / 7\n0.143857\n```\n")
+    assert [step.is_true for step in run(blocks(path))] == [True, True, False]
 
 
 def test_code_of_another_language_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from minidecilm import Config, ConfigError, Step, info, preset
 from minidecilm.config import IGNORED, READ, REQUIRED_VALUES
 from tests.docs.site import WARNINGS
 
+pytestmark = pytest.mark.slow  # builds the site
 ROOT = Path(__file__).parents[2]
 LOADING = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 

@@ -1,11 +1,17 @@
-"""The builder of notebooks: same source, same bytes; one clear line where a cell fails."""
+"""The builder of notebooks: same source, same outputs; one clear line where a cell fails."""
 
 import json
+import re
+from base64 import b64decode, b64encode
+from importlib.metadata import version
+from io import BytesIO
 
 import pytest
+from PIL import Image
 
 from notebooks import build
 
+pytestmark = pytest.mark.slow
 SOURCE = """# %% [markdown]
 # # A title
 
@@ -19,6 +25,17 @@ value
 import time
 
 time.time_ns()
+"""
+
+DRAWING = """# %%
+print(f"{1 / 3:.3f}")
+
+# %%
+%matplotlib inline
+import matplotlib.pyplot as plt
+
+figure, ax = plt.subplots(figsize=(2, 1))
+figure
 """
 
 
@@ -52,15 +69,32 @@ def test_builds_and_checks(folder, capsys):
     assert "source of cell 1" in capsys.readouterr().out
 
 
-def test_outputs_of_other_versions_are_not_compared(folder, capsys):
+def test_another_matplotlib_is_said_and_compares_no_pictures(folder, capsys):
+    (folder / "01_one.py").write_text(DRAWING)
     build.main([])
     path = folder / "01_one.ipynb"
-    other = path.read_text().replace(f'"numpy": "{build.made_with()["numpy"]}"', '"numpy": "0.1"')
-    path.write_text(other.replace('"42"', '"43"'))
-    assert build.main(["--check"]) == 0
-    assert "other versions" in capsys.readouterr().out
-    path.write_text(other.replace("6 * 7", "7 * 7"))
-    assert build.main(["--check"]) == 1
+    own = path.read_text()
+    [picture] = re.findall(r'"image/png": "(.*?)"', own)
+    other = own.replace(f'"matplotlib": "{version("matplotlib")}"', '"matplotlib": "0.1"')
+    for text, drawn, status, said in (
+        (own, picture, 0, "same ("),
+        (own, blackened(picture), 1, "outputs of cell 1"),
+        (other, blackened(picture), 0, "same text; another Matplotlib drew its pictures"),
+        (other.replace("0.333", "0.335"), picture, 1, "outputs of cell 0"),
+        (own.replace("0.333", "0.334"), picture, 0, "same ("),
+    ):
+        path.write_text(text.replace(picture, drawn))
+        assert build.main(["--check"]) == status
+        assert said in capsys.readouterr().out
+
+
+def blackened(picture):
+    """The same PNG file with some of its pixels black."""
+    with Image.open(BytesIO(b64decode(picture))) as image:
+        image.paste((0, 0, 0), (10, 10, 30, 30))
+        file = BytesIO()
+        image.save(file, "png")
+    return b64encode(file.getvalue()).decode()
 
 
 def test_a_failing_cell_gives_one_line_and_leaves_the_notebook(folder, capsys):

@@ -17,6 +17,16 @@ ROOT = Path(__file__).parents[2]
 SOURCES = build.sources()
 SECONDS, KILOBYTES, CELLS = 120, 300, 16
 
+#: They show what a model of float32 wrote or measured.
+SENSITIVE = (
+    "01_first_text",
+    "05_rotary_and_dynamic_ntk",
+    "08_sampling",
+    "11_small_autonac",
+    "12_loading_the_real_6b",
+)
+SHAKE = "from tests.shaken import shaken\nshaken = shaken(seed=0)\nshaken.__enter__()"
+
 notebooks = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
 
 
@@ -49,6 +59,7 @@ finally:
     return longer
 
 
+@pytest.mark.slow
 @notebooks
 def test_executes_as_committed_and_notices_wrong_answers(source):
     notebook = build.read(source)
@@ -67,6 +78,19 @@ def test_executes_as_committed_and_notices_wrong_answers(source):
 
     longer.cells = own
     assert build.difference(committed(source), build.finish(longer)) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SENSITIVE)
+def test_outputs_do_not_hang_by_rounding(name):
+    """In every product ten times what another CPU may round otherwise: no text and no picture changes."""
+    source = build.FOLDER / f"{name}.py"
+    notebook = build.read(source)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    own, first.source = first.source, f"{SHAKE}\n{first.source}"
+    build.execute(notebook, source.name)
+    first.source = own
+    assert build.difference(committed(source), build.finish(notebook)) is None
 
 
 @notebooks
