@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numba.core.registry import cpu_target
 
 from minidecilm import ops
 from minidecilm.backends import Backend
@@ -27,6 +28,7 @@ def prepare(backend: Backend, weights: Mapping[str, Any], kv_cache: str, progres
     if not calls:
         return
     compiling.announcement.said = True  # the bar says more
+    cpu_target.target_context.refresh()  # most of a second, even where all is compiled: no reason for a bar
     with progress_bar(len(calls), "compiling for this CPU", "kernel", progress, leave=False) as bar:
         for call, arguments in calls.items():
             getattr(backend, call[1])(*arguments)
