@@ -33,6 +33,7 @@ def test_transcript_is_what_the_first_command_prints(capsys):
     assert transcript(capsys) == blocks("text")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_transcript_does_not_hang_by_rounding(capsys, seed):
     """On no CPU will the first text that a reader sees be another one."""

@@ -518,6 +518,7 @@ def test_malformed(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark of one process is read from /proc")
+@pytest.mark.slow
 def test_memory_and_time(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=True
