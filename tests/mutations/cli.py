@@ -115,18 +115,18 @@ MUTATIONS = [
         "minidecilm/cli.py",
         'text.removesuffix("\\n").removesuffix("\\r")',
         "text.rstrip()",
-        "tests/unit/test_cli.py::test_only_one_newline_is_cut_off",
+        "tests/unit/test_cli.py::test_one_newline_is_cut_off_and_nothing_else",
     ),
     Mutation(
         "minidecilm/cli.py",
         "1 <= options.tokens <= length_limit",
         "1 <= options.tokens <= 2 * length_limit",
-        "tests/unit/test_cli.py",
+        "tests/unit/test_cli.py::test_bad_input_gives_one_line_and_exit_2",
     ),
     Mutation(
         "minidecilm/cli.py",
         "        check_length(a.config, len(ids[0]), 1, None)\n",
         "",
-        "tests/unit/test_cli.py",
+        "tests/unit/test_cli.py::test_bad_input_gives_one_line_and_exit_2",
     ),
 ]
