@@ -73,6 +73,6 @@ MUTATIONS = [
         "minidecilm/api.py",
         "DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)",
         "DeciLM(checkpoint.config, tensors, chosen, dtype, rope)",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--kv-cache]",
     ),
 ]
