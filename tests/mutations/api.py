@@ -67,12 +67,12 @@ MUTATIONS = [
         "minidecilm/api.py",
         "tokenizer.vocab_size > checkpoint.config.vocab_size",
         "tokenizer.vocab_size != checkpoint.config.vocab_size",
-        "tests/unit/test_api.py",
+        "tests/unit/test_api.py::test_a_tokenizer_of_fewer_pieces_than_the_vocabulary_fits",
     ),
     Mutation(
         "minidecilm/api.py",
         "DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)",
         "DeciLM(checkpoint.config, tensors, chosen, dtype, rope)",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--kv-cache]",
     ),
 ]

@@ -31,7 +31,7 @@ MUTATIONS = [
         "minidecilm/config.py",
         "low <= value < _MAX_REAL",
         "low < value < _MAX_REAL",
-        "tests/unit/test_config.py",
+        "tests/unit/test_config.py::test_values_at_their_edges",
     ),
     Mutation(
         "minidecilm/config.py",
@@ -43,18 +43,18 @@ MUTATIONS = [
         "minidecilm/config.py",
         "0 < len(self.layers) <= _MAX_LAYERS",
         "0 < len(self.layers) < _MAX_LAYERS",
-        "tests/unit/test_config.py",
+        "tests/unit/test_config.py::test_values_at_their_edges",
     ),
     Mutation(
         "minidecilm/config.py",
         "self.head_dim % 2 == 0",
         "self.head_dim % 4 == 0",
-        "tests/unit/test_config.py",
+        "tests/unit/test_config.py::test_values_at_their_edges",
     ),
     Mutation(
         "minidecilm/config.py",
         "tuple(eos) if isinstance(eos, list)",
         "tuple(eos[:1]) if isinstance(eos, list)",
-        "tests/unit/test_config.py",
+        "tests/unit/test_config.py::test_any_of_several_ids_ends_a_text",
     ),
 ]

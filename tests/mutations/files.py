@@ -13,7 +13,7 @@ MUTATIONS = [
         "minidecilm/files.py",
         "path = path.resolve()",
         "path = path.absolute()",
-        "tests/unit/test_files.py tests/unit/test_safetensors_file.py tests/unit/test_cli.py",
+        "tests/unit/test_files.py::test_a_link_is_written_through",
     ),
     Mutation(
         "minidecilm/files.py",
@@ -31,6 +31,6 @@ MUTATIONS = [
         "minidecilm/files.py",
         "    if path.is_dir():\n",
         "    if False:\n",
-        "tests/unit/test_files.py tests/unit/test_safetensors_file.py tests/unit/test_cli.py",
+        "tests/unit/test_files.py::test_a_folder_is_not_replaced",
     ),
 ]

@@ -43,7 +43,7 @@ MUTATIONS = [
         "minidecilm/model.py",
         'dtype if kv_cache == "compute" else kv_cache',
         "dtype",
-        "tests/unit/test_model.py tests/unit/test_cache.py",
+        "tests/unit/test_cache.py::test_keys_and_values_are_stored_as_asked",
     ),
     Mutation(
         "minidecilm/model.py",

@@ -7,13 +7,13 @@ MUTATIONS = [
         "minidecilm/observe.py",
         "on_host(value).copy()",
         "on_host(value)",
-        "tests/unit/test_observe.py tests/unit/test_model.py",
+        "tests/unit/test_observe.py::test_a_recorder_keeps_copies",
     ),
     Mutation(
         "minidecilm/observe.py",
         "return self._observer is not None and stage in self._observer.stages",
         "return self._observer is not None",
-        "tests/unit/test_observe.py tests/unit/test_model.py",
+        "tests/unit/test_observe.py::test_attention_weights_are_computed_for_those_who_ask_only",
     ),
     Mutation(
         "minidecilm/observe.py",

@@ -13,13 +13,13 @@ MUTATIONS = [
         "minidecilm/trace.py",
         "        if reading:\n",
         "        if not reading:\n",
-        "tests/unit/test_generation.py tests/unit/test_cli.py",
+        "tests/unit/test_generation.py::test_totals_tell_reading_from_writing",
     ),
     Mutation(
         "minidecilm/trace.py",
         "_rate(self.written_tokens - self.rows, self.write_seconds)",
         "_rate(self.written_tokens, self.write_seconds)",
-        "tests/unit/test_generation.py tests/unit/test_cli.py",
+        "tests/unit/test_generation.py::test_totals_tell_reading_from_writing",
     ),
     Mutation(
         "minidecilm/trace.py",
@@ -28,7 +28,10 @@ MUTATIONS = [
         "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
     ),
     Mutation(
-        "minidecilm/trace.py", "float(log_p[b, t])", "float(log_p[0, t])", "tests/unit/test_generation.py"
+        "minidecilm/trace.py",
+        "float(log_p[b, t])",
+        "float(log_p[0, t])",
+        "tests/unit/test_generation.py::test_every_row_of_a_trace_is_that_row",
     ),
     Mutation(
         "minidecilm/trace.py",

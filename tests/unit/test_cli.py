@@ -1,5 +1,6 @@
 """The command line: output, exit codes, and one line for every mistake."""
 
+import io
 import json
 import os
 import re
@@ -62,16 +63,27 @@ def generate_from(data, *arguments, **options):
     return subprocess.run(command, input=data, capture_output=True, **options)
 
 
-@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_generate_reads_standard_input_without_its_last_newline(ending):
+def test_generate_reads_standard_input():
     expected = minidecilm.generate("One day", max_new_tokens=5, temperature=0)
-    found = generate_from(b"One day" + ending, "--temperature", "0")
+    found = generate_from(b"One day\n", "--temperature", "0")
     assert (found.returncode, found.stdout.decode()) == (0, expected + "\n")
 
 
-def test_only_one_newline_is_cut_off():
-    found = generate_from(b"One day\n\n", "--temperature", "0")
-    assert found.stdout.decode() == minidecilm.generate("One day\n", max_new_tokens=5, temperature=0) + "\n"
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (b"One day", "One day"),
+        (b"One day\n", "One day"),
+        (b"One day\r\n", "One day"),
+        (b"One day\n\n", "One day\n"),
+        (b"One day ", "One day "),
+    ],
+    ids=repr,
+)
+def test_one_newline_is_cut_off_and_nothing_else(capsys, monkeypatch, text, prompt):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    monkeypatch.setattr(minidecilm.LanguageModel, "stream", lambda self, prompt, **options: iter([prompt]))
+    assert run(capsys, "generate", "-")[:2] == (0, prompt + "\n")
 
 
 def test_standard_input_that_is_no_utf_8_is_called_that():

@@ -350,7 +350,7 @@ WITHOUT: dict[tuple[str, str], dict[str, Any]] = {}  # many cases begin with the
 
 @pytest.mark.parametrize(
     ("command", "case"),
-    [pytest.param(name, case, id=f"{name} {case.option}") for name in CASES for case in CASES[name]],
+    [pytest.param(name, case, id=f"{name}/{case.option}") for name in CASES for case in CASES[name]],
 )
 def test_an_option_reaches_what_it_names(command, case, record):
     key = command, case.without

@@ -81,23 +81,6 @@ def test_formats_and_dark(capsys, tmp_path):
     assert "#14181e" not in (tmp_path / "p.svg").read_text()
 
 
-def test_device_context_layer_and_prompt(capsys, tmp_path):
-    def numbers(*arguments):
-        assert (
-            run(capsys, "plot", *arguments, "--out", tmp_path / "p.svg", "--csv", tmp_path / "p.csv")[0] == 0
-        )
-        return (tmp_path / "p.csv").read_text()
-
-    a10 = numbers("throughput", "decilm-6b")
-    assert a10 != numbers("throughput", "decilm-6b", "--device", "h100")
-    int4 = numbers("throughput", "decilm-6b", "--weights", "int4")
-    assert float(int4.splitlines()[1].split(",")[-1]) > 2 * float(a10.splitlines()[1].split(",")[-1])
-    assert "rows of 99 tokens" in numbers("throughput", "decilm-6b", "--context", 99)
-    assert "head 7, KV head 1" in numbers("attention", "demo", "--layer", 1)
-    long, short = (numbers("attention", "--prompt", text) for text in ("One day, Sam ran home.", "One day"))
-    assert len(long) > len(short)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -71,8 +71,6 @@ def test_arrays_are_aligned_views_of_one_read_only_map(tmp_path: Path) -> None:
         assert type(array) is np.ndarray
         assert array.flags.aligned
         assert not array.flags.writeable
-        # Those whose size is no multiple of a cache line come last, so that the others begin at one.
-        assert array.nbytes % 64 or array.ctypes.data % 64 == 0
         base = array
         while isinstance(base.base, np.ndarray):
             base = base.base
@@ -80,6 +78,25 @@ def test_arrays_are_aligned_views_of_one_read_only_map(tmp_path: Path) -> None:
     assert len(bases) == 1
     with pytest.raises(ValueError, match="read-only"):
         tensors["F32"][0] = 0
+
+
+def test_tensors_begin_at_a_cache_line_where_sizes_allow(tmp_path: Path) -> None:
+    """Whatever the order they are given in: odd sizes come last."""
+    odd, even = np.zeros(3, np.int8), np.zeros(32, np.float32)
+    named = {"a": odd, "b": even, "c": np.zeros(5, np.float32), "d": even}
+    write_safetensors(tmp_path / "a", [TensorSource.from_array(*item) for item in named.items()])
+    tensors = read_safetensors(tmp_path / "a").tensors
+    assert [tensors[name].ctypes.data % 64 for name in "bd"] == [0, 0]
+    assert all(array.flags.aligned for array in tensors.values())
+
+
+def test_a_file_that_ends_in_its_header_is_called_that(tmp_path: Path) -> None:
+    path = write_raw(tmp_path / "a.safetensors", {}, b"")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        CheckpointError, match=r"length of its header \(here 2 bytes\), found a file of 9 bytes"
+    ):
+        read_safetensors(path)
 
 
 def test_a_misaligned_tensor_reads_right(tmp_path: Path) -> None:
@@ -168,7 +185,9 @@ def test_a_dtype_without_a_name_is_refused() -> None:
             {"a": entry("F32", [2], 0, 8)}, 4, "'a'.*data_offsets.*within 4 bytes", id="beyond the file"
         ),
         pytest.param({"a": entry("F32", [2], 0, 8)}, 9, "expected 8 bytes of data, found 9", id="bytes left"),
-        pytest.param({"a": entry("F32", [2], 0, 7)}, 7, "8 bytes for F32", id="size"),
+        pytest.param({"a": entry("F32", [2], 0, 7)}, 7, "8 bytes for F32", id="too few"),
+        pytest.param({"a": entry("F32", [2], 0, 12)}, 12, "8 bytes for F32", id="too many"),
+        pytest.param({"a": entry("F32", [True], 0, 4)}, 4, "'a'.*shape.*True", id="true is no size"),
         pytest.param(
             {"a": entry("F32", [2], 0, 8), "b": entry("F32", [2], 4, 12)}, 12, "'b'.*overlap", id="overlap"
         ),
