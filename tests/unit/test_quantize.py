@@ -114,7 +114,7 @@ def test_codes_and_scales_survive_being_quantised_again(bits, group):
 @pytest.mark.parametrize("kind", ["normal", "laplace", "heavy tails", "one far out"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_scales_of_4_bits_are_about_as_good_as_any(group, kind):
-    """Against 200 scales of either sign in every group, from far too small to the one that cuts nothing off."""
+    """Against 200 scales for every group, of either sign, the largest of which cut nothing off."""
     generator = np.random.default_rng(0)
     draw = {
         "normal": generator.standard_normal,
