@@ -415,7 +415,7 @@ def _compare(options: argparse.Namespace) -> int:
         ids = np.random.default_rng(0).integers(a.config.vocab_size, size=(1, options.tokens)).tolist()
     differences = diverge.compare(a.model, b.model, ids)
     first = diverge.first_difference(differences, options.tolerance)
-    worst = max(differences, key=lambda d: d.error)
+    worst = max(differences, key=lambda d: np.nan_to_num(d.error, nan=np.inf))
     if options.json:
         result = {
             "runs": settings,

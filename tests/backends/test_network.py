@@ -165,6 +165,15 @@ def test_threads_that_generate_side_by_side(backend, data):
         assert list(pool.map(generate, range(3))) == [generate(seed) for seed in range(3)]
 
 
+@pytest.mark.parametrize("kind", ["explicit", "portable"])
+def test_a_threading_layer_that_allows_one_call_at_a_time(kind):
+    """Where there is neither OpenMP nor TBB, Numba's workqueue ends the process if two threads use it at once."""
+    kernels.make(f"numba-{kind}")
+    environment = {numba_backend.KERNELS_VARIABLE: kind, "NUMBA_NUM_THREADS": "2"}
+    found = kernels.run_apart("workqueue", NUMBA_THREADING_LAYER="workqueue", **environment)
+    assert (found.returncode, found.stdout) == (0, "workqueue\n"), found.stderr
+
+
 def test_without_compiling():
     """NUMBA_DISABLE_JIT=1: the portable kernels are plain Python."""
     found = kernels.run_apart("plain_python", NUMBA_DISABLE_JIT="1")

@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import replace
-from statistics import median
 
 import numpy as np
 import pytest
@@ -11,9 +10,11 @@ import pytest
 import minidecilm
 from minidecilm import bench, bench_report, costs, machine
 from minidecilm.api import WEIGHTS
+from minidecilm.backends import create_backend
 from minidecilm.bench import Limits, Plan
 from minidecilm.cli import main
 from minidecilm.config import Config, LayerConfig
+from minidecilm.model import DeciLM
 from minidecilm.packed import PackedWeight
 from minidecilm.random_weights import random_weights
 
@@ -81,45 +82,186 @@ def test_table_says_what_json_says(capsys, config_file, known_limits):
     assert lines[-1].startswith("The weights stay in the processor's caches")
 
 
-def test_figures_follow_from_the_seconds():
-    """Every figure, recomputed from the seconds of the rounds and from counts by hand."""
-    model = bench.random_model(TINY, Plan(), backend="numpy", weights="float32")
-    plan = Plan(prompt_tokens=5, new_tokens=4, batch_sizes=(3,), rounds=3)
-    measurement = bench.measure(model, plan)
-    facts = bench_report.report(model, measurement, LIMITS)
-    [timing], [found] = measurement.timings, facts["runs"]
-    assert len(timing.prefill_seconds) == len(timing.decode_seconds) == 3
-    assert min(timing.prefill_seconds + timing.decode_seconds) > 0
+class Clock:
+    """Stands still but for what is told it."""
 
-    weights = 4 * costs.streamed_parameters(TINY)
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Scripted(DeciLM):
+    """Takes known seconds: a tenth for each token of a prompt, one for each row of a step; notes its calls.
+
+    The first two calls of a batch size take long, as those do that compile and load, and a cache does too.
+    """
+
+    def __init__(self, clock, *arguments):
+        super().__init__(*arguments)
+        self.clock, self.calls = clock, []
+
+    def new_cache(self, *arguments, **options):
+        self.clock.now += 1000
+        return super().new_cache(*arguments, **options)
+
+    def __call__(self, ids, cache=None, *arguments, **options):
+        rows, T = ids.shape
+        self.calls.append((rows, T, cache.length, options["last_only"]))
+        first = [call[0] for call in self.calls].count(rows) <= 2
+        self.clock.now += 1e6 if first else (rows if T == 1 else rows * T / 10)
+        return super().__call__(ids, cache, *arguments, **options)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Run the rounds of a plan on a scripted model; return both."""
+    clock = Clock()
+    monkeypatch.setattr(bench, "perf_counter", clock)
+
+    def measure(plan, weights="float32"):
+        backend = create_backend("numpy", TINY.num_parameters)
+        model = Scripted(clock, TINY, random_weights(TINY, weights), backend)
+        return model, bench.measure(model, plan)
+
+    return measure
+
+
+def test_rounds_take_their_time_and_nothing_else(measured):
+    """Prompt and steps apart, batch sizes in turn, without the round before them and what makes a cache."""
+    model, found = measured(Plan(prompt_tokens=5, new_tokens=4, batch_sizes=(1, 3), rounds=2))
+    assert [timing.batch_size for timing in found.timings] == [1, 3]
+    assert [timing.prefill_seconds for timing in found.timings] == [pytest.approx([s, s]) for s in (0.5, 1.5)]
+    assert [timing.decode_seconds for timing in found.timings] == [pytest.approx([s, s]) for s in (4, 12)]
+
+    def calls(rows, steps):
+        return [(rows, 5, 0, True), *((rows, 1, 5 + step, True) for step in range(steps))]
+
+    one_round = calls(1, 4) + calls(3, 4)
+    assert model.calls == calls(1, 2) + calls(3, 2) + 2 * one_round
+
+
+def test_a_bar_counts_every_layer_of_every_call(measured, capsys):
+    plan = Plan(prompt_tokens=5, new_tokens=4, batch_sizes=(1, 3), rounds=2)
+    model = measured(plan)[0]
+    bench.measure(model, plan, progress=True)
+    layers = 3 * (2 * (1 + 2) + 2 * 2 * (1 + 4))
+    assert f"{layers}/{layers}" in capsys.readouterr().err
+
+
+def test_figures_follow_from_the_seconds(measured):
+    """Every figure, from the seconds of a scripted model and from counts by hand."""
+    model, measurement = measured(Plan(prompt_tokens=5, new_tokens=4, batch_sizes=(3, 1), rounds=3))
+    timing = measurement.timings[0]
+    timing.prefill_seconds[:], timing.decode_seconds[:] = [1.0, 4.0, 1.5], [12.0, 12.0, 15.0]
+    memory = {"peak": 5, "anonymous": 4, "mapped": 3}
+    facts = bench_report.report(model, replace(measurement, memory=memory), LIMITS)
+    found = facts["runs"][0]
+
+    # q, o: 64 x 64; k, v: 16 K x 64; gate, up, down: 96 x 64, in three layers; the head: 80 x 64
+    streamed = 3 * (2 * 64 * 64 + 3 * 96 * 64) + 2 * 64 * 16 * (4 + 1 + 2) + 80 * 64
     cache = 2 * (4 + 1 + 2) * 16 * 4  # per token: keys and values, heads of three layers, D, float32
-    assert facts["weight_bytes_per_step"] == weights
+    assert facts["weight_bytes_per_step"] == 4 * streamed
     assert facts["kv_cache_bytes_per_token"] == cache
-    prefill_flops = costs.forward_flops(TINY, 3, 5)
-    decode_flops = sum(costs.forward_flops(TINY, 3, 1, past) for past in (5, 6, 7, 8))
-    for phase, seconds, tokens, read_weights, read_cache, flops in (
-        ("prefill", timing.prefill_seconds, 15, weights, 3 * 5 * cache, prefill_flops),
-        ("decode", timing.decode_seconds, 12, 4 * weights, 3 * (6 + 7 + 8 + 9) * cache, decode_flops),
+    per_pair = 4 * 16 * 4 * 3  # score and mix: 2 D each, in 4 heads of 3 layers
+    head = 80 * 64  # of a prompt, the last position only
+    prefill = 3 * (2 * (5 * streamed - 4 * head) + 15 * per_pair)
+    decode = 3 * (4 * 2 * streamed + (6 + 7 + 8 + 9) * per_pair)
+    for phase, seconds, spread, tokens, read_weights, read_cache, flops in (
+        ("prefill", 1.5, 3.0, 3 * 5, 4 * streamed, 3 * 5 * cache, prefill),
+        ("decode", 12.0, 3.0, 3 * 4, 4 * 4 * streamed, 3 * (6 + 7 + 8 + 9) * cache, decode),
     ):
-        figures, typical = found[phase], median(seconds)
         allowed = max((read_weights + read_cache) / 1e7, flops / 1e8)
-        assert figures["tokens_per_second"] == pytest.approx(tokens / typical)
-        assert figures["weight_bytes_per_second"] == pytest.approx(read_weights / typical)
-        assert figures["share_of_read_bandwidth"] == pytest.approx(read_weights / typical / 1e7)
-        assert figures["share_of_peak"] == pytest.approx(flops / typical / 1e8)
-        assert figures["predicted_tokens_per_second"] == pytest.approx(tokens / allowed)
-        assert figures["share_of_predicted"] == pytest.approx(allowed / typical)
-        assert figures["spread"] == pytest.approx((max(seconds) - min(seconds)) / typical)
+        expected = {
+            "tokens_per_second": tokens / seconds,
+            "spread": spread / seconds,
+            "weight_bytes_per_second": read_weights / seconds,
+            "operations_per_second": flops / seconds,
+            "predicted_tokens_per_second": tokens / allowed,
+            "share_of_predicted": allowed / seconds,
+            "share_of_read_bandwidth": read_weights / seconds / 1e7,
+            "share_of_peak": flops / seconds / 1e8,
+        }
+        assert {name: found[phase][name] for name in expected} == pytest.approx(expected)
     assert (found["prefill"]["predicted_limit"], found["decode"]["predicted_limit"]) == ("memory", "memory")
-    assert facts["decode_tokens_per_second"] == found["decode"]["tokens_per_second"]
+    assert facts["prefill_tokens_per_second"] == pytest.approx(10)  # of the first batch size
+    assert facts["decode_tokens_per_second"] == pytest.approx(1)
+    assert facts["weight_bytes_per_second"] == found["decode"]["weight_bytes_per_second"]
+    assert (facts["peak_memory_bytes"], facts["anonymous_memory_bytes"]) == (5, 4)
+    assert (facts["mapped_memory_bytes"], facts["layers"]) == (3, 3)
+    assert (facts["read_bandwidth_bytes_per_second"], facts["peak_operations_per_second"]) == (1e7, 1e8)
+
+    head, row = (
+        [cell.strip() for cell in line.split("  ") if cell.strip()]
+        for line in bench_report.table(facts, "tiny").splitlines()
+        if "tokens/s" in line or (line.startswith("decode, 4 steps") and line.split()[3] == "3")
+    )
+    said = dict(zip(head, row[1:], strict=True))
+    in_percent = {
+        "of bandwidth": expected["share_of_read_bandwidth"],
+        "of peak": expected["share_of_peak"],
+        "reached": expected["share_of_predicted"],
+        "spread": expected["spread"],
+    }
+    for name, share in in_percent.items():
+        assert float(said.pop(name).removesuffix(" %")) == pytest.approx(100 * share, rel=0.02, abs=0.05), (
+            name
+        )
+    in_numbers = {
+        "batch": 3,
+        "tokens/s": expected["tokens_per_second"],
+        "predicted": expected["predicted_tokens_per_second"],
+        "weights GB/s": expected["weight_bytes_per_second"] / 1e9,
+        "GFLOP/s": expected["operations_per_second"] / 1e9,
+    }
+    assert {name: float(number) for name, number in said.items()} == pytest.approx(
+        in_numbers, abs=5e-4, rel=5e-3
+    )
+
+
+def test_the_head_does_not_say_how_a_model_is_stored():
+    """An int4 model whose head, of int8, is larger than all its layers; and by bytes, not by matrices."""
+    wide = replace(TINY, vocab_size=8000)
+    assert bench.storage_of(bench.random_model(wide, Plan(), backend="numpy", weights="int4")) == "int4"
+    weights = random_weights(TINY, "float32")
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):  # more matrices, fewer bytes
+        for layer in range(3):
+            name_of = f"model.layers.{layer}.self_attn.{name}.weight"
+            weights[name_of] = weights[name_of].astype(np.float16)
+    model = DeciLM(TINY, weights, create_backend("numpy", TINY.num_parameters))
+    assert bench.storage_of(model) == "float32"
+
+
+def test_threads_are_those_that_are_used(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 6)
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert bench.threads_of("numpy") == 6
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert bench.threads_of("numpy") == 4
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert bench.threads_of("numpy") == 2
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")  # more than there are cores
+    assert bench.threads_of("numpy") == 6
 
 
 def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: 1000)
     model = bench.random_model(TINY, Plan(), backend="numpy")
     facts = bench_report.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
-    assert "batch 1 reads weights at " in bench_report.table(facts, "tiny").splitlines()[-1]
     assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
+    facts["runs"][0]["decode"] |= {"share_of_read_bandwidth": 0.5, "share_of_predicted": 0.25}
+    facts["runs"][0]["prefill"] |= {"share_of_peak": 0.125}
+    assert bench_report.table(facts, "tiny").splitlines()[-1] == (
+        "Decode at batch 1 reads weights at 50 % of this machine's read bandwidth and reaches 25 % of what "
+        "its limits allow; prefill computes at 12 % of its peak in float32."
+    )
+    integers = Limits(read_bandwidth=2e9, peak=3e9, arithmetic="int8")
+    facts = bench_report.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), integers)
+    lines = bench_report.table(facts, "tiny").splitlines()
+    assert "reads 2.00 GB/s, computes 3.00 GOP/s in int8" in lines[2]
+    assert "  GOP/s  " in next(line for line in lines if "tokens/s" in line)
 
 
 def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):

@@ -268,14 +268,28 @@ def tied(tmp_path: Path) -> Path:
     return tmp_path / "tied"
 
 
-def test_a_tied_head_may_be_stored_if_it_is_the_embedding(
-    tied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tied: Path) -> None:
     assert "lm_head.weight" not in open_checkpoint(tied).tensors
     with edited_tensors(tied / "model.safetensors") as tensors:
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
-    monkeypatch.setattr("minidecilm.checkpoint._COMPARED_ELEMENTS", 24)
     assert "lm_head.weight" not in open_checkpoint(tied).tensors
+
+
+def test_every_value_of_a_tied_head_is_compared(tmp_path: Path) -> None:
+    """More values than are read at a time: a head that differs in one of them, wherever it is, is named."""
+    rows = 350_000  # of 8 values
+    config = replace(TINY, vocab_size=rows, tie_word_embeddings=True)
+    write_random_checkpoint(config, tmp_path / "tied")
+    file = tmp_path / "tied" / "model.safetensors"
+    with edited_tensors(file) as tensors:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    assert "lm_head.weight" not in open_checkpoint(tmp_path / "tied").tensors
+    for row in (0, rows // 2, rows - 1):
+        with edited_tensors(file) as tensors:
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+            tensors["lm_head.weight"][row, 7] += 1
+        with pytest.raises(CheckpointError, match=r"lm_head\.weight: .*tie_word_embeddings"):
+            open_checkpoint(tmp_path / "tied")
 
 
 @pytest.mark.parametrize(

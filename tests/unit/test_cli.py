@@ -389,7 +389,7 @@ def test_a_file_cut_short_during_a_run_is_one_line(tmp_path):
 def test_ctrl_c_while_the_program_loads_is_one_line(delay):
     """The first moments are Python's own: it may not have got to this package yet."""
     code = HEEDING_CTRL_C.replace("minidecilm.cli import main", "minidecilm.__main__ import run as main")
-    code = code.replace("\nfrom", "\nprint('begun', flush=True)\nfrom")
+    code = code.replace("\nsys.exit", "\nprint('begun', flush=True)\nsys.exit")
     with subprocess.Popen(
         [sys.executable, "-c", code, "generate", "Once", "--max-new-tokens", "1000"],
         stdout=subprocess.PIPE,
