@@ -274,11 +274,10 @@ class Config:
 
         What differs between layers besides KV heads goes into ``per_layer_config``.
         """
+        widths = Counter(layer.intermediate_size for layer in self.layers)
         common = {
             "num_attention_heads": self.num_attention_heads,
-            "intermediate_size": Counter(layer.intermediate_size for layer in self.layers).most_common(1)[0][
-                0
-            ],
+            "intermediate_size": widths.most_common(1)[0][0],
         }
         per_layer = {}
         for index, (layer, heads) in enumerate(

@@ -262,9 +262,8 @@ class Tokenizer:
         if self._model.Normalize("  \ufb01 ") != f"{_SPACE * 3}\ufb01{_SPACE}":
             wrong.append("text is changed beyond one space before it")
         pieces = [self._pieces[i] for i in self._model.encode("  \ufb01 ") if i not in self._bytes]
-        if (
-            "".join(pieces).count(_SPACE) != 4
-        ):  # a model of words spells unknown ones in bytes, spaces included
+        # A model of words spells unknown ones in bytes, spaces included.
+        if "".join(pieces).count(_SPACE) != 4:
             wrong.append("spaces have no pieces, so that they do not come back")
         if wrong:
             raise CheckpointError(f"not a Llama tokenizer: {', '.join(wrong)}")
