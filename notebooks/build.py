@@ -154,12 +154,12 @@ def difference(committed: str, built: str) -> str | None:
         return f"has {len(old.cells)} cells, its source {len(new.cells)}"
     pictures = same_drawing(committed)
     for number, (before, now) in enumerate(zip(old.cells, new.cells, strict=True)):
-        changed = [key for key in sorted({*before, *now} - {"outputs"}) if before.get(key) != now.get(key)]
+        changed = [key for key in {*before, *now} - {"outputs"} if before.get(key) != now.get(key)]
         measured = "measured" in now.metadata.get("tags", ())
         if not measured and not same_output(before.get("outputs"), now.get("outputs"), pictures):
             changed.append("outputs")
         if changed:
-            return f"is out of date: {' and '.join(changed)} of cell {number}"
+            return f"is out of date: {' and '.join(sorted(changed))} of cell {number}"
     for metadata in (old.metadata, new.metadata):
         metadata.pop("made_with")
     return None if old.metadata == new.metadata else "is out of date: its metadata"

@@ -35,7 +35,6 @@ print(f"{1 / 3:.3f}")
 import matplotlib.pyplot as plt
 
 figure, ax = plt.subplots(figsize=(2, 1))
-figure
 """
 
 
