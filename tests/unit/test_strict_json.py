@@ -41,10 +41,14 @@ def test_size_is_bounded_to_the_byte(tmp_path):
         read_object(path, 8, ConfigError)
 
 
+def deep(levels):
+    return [deep(levels - 1)] if levels else 1
+
+
 @pytest.mark.parametrize(
     "value",
-    ["x" * 10_000, 10**3000, [[[[[[1]]]]]] * 9, {str(i): i for i in range(999)}],
-    ids=["text", "integer", "lists", "object"],
+    ["x" * 10_000, 10**3000, [1] * 999, {str(i): i for i in range(999)}, deep(300)],
+    ids=["text", "integer", "list", "object", "deep"],
 )
 def test_any_value_is_told_in_one_short_line(value):
     found = brief(value)
