@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis import make_all, rotary, throughput
+from analysis import make_all, rotary
 
 NAMES = {
     "activations",
@@ -64,13 +64,3 @@ def test_the_same_numbers_give_the_same_files(tmp_path):
         rotary.main(tmp_path / folder)
     for file in (tmp_path / "first").iterdir():
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
-
-
-def test_the_fifteen_times(tmp_path):
-    throughput.main(tmp_path)
-    ends = {}
-    for _, series, rate, _ in numbers(tmp_path / "fifteen-times.csv")[1:]:
-        ends.setdefault(series, []).append(float(rate))
-    factors = [stop / start for start, stop in ends.values()]
-    assert [round(factor, 2) for factor in factors] == [14.92, 4.8, 1.54, 3.11]
-    assert factors[0] == pytest.approx(factors[1] * factors[3])

@@ -25,7 +25,7 @@ def test_swiglu(backend):
 
 
 def test_rms_norm(backend):
-    """In each row of a batch another value says most of its size: none may be left out, wherever it stands."""
+    """In each row another value says most of its size: none may be left out, wherever it stands."""
     if backend.name == "cupy":
         pytest.skip("its norm is part of the product that follows: test_cupy.py")
     generator = np.random.default_rng(0)

@@ -167,7 +167,7 @@ def test_threads_that_generate_side_by_side(backend, data):
 
 @pytest.mark.parametrize("kind", ["explicit", "portable"])
 def test_a_threading_layer_that_allows_one_call_at_a_time(kind):
-    """Where there is neither OpenMP nor TBB, Numba's workqueue ends the process if two threads use it at once."""
+    """Without OpenMP and TBB Numba takes its workqueue, which ends a process whose threads use it at once."""
     kernels.make(f"numba-{kind}")
     environment = {numba_backend.KERNELS_VARIABLE: kind, "NUMBA_NUM_THREADS": "2"}
     found = kernels.run_apart("workqueue", NUMBA_THREADING_LAYER="workqueue", **environment)

@@ -1,4 +1,4 @@
-"""Run by test_network.py with NUMBA_THREADING_LAYER=workqueue: two threads that use it at once end the process.
+"""Run by test_network.py with NUMBA_THREADING_LAYER=workqueue: two threads at once would end the process.
 
 The products are long, so that they would overlap.
 """

@@ -1,17 +1,22 @@
-"""What the explorer's page is given: the library's counts. What it makes of them, tests/browser checks."""
+"""What the explorer's page is given, and its formulas: the library's. What it shows, tests/browser checks."""
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from docs.explorer import build
 from minidecilm import PRESET_NAMES, costs
+from tests.docs.explorer import MODELS, check, expected, grid
 
 DATA = build.data()
-MODELS = {name: config for name, (_, _, config) in build.models().items()}
+FORMULAS = (build.FOLDER / "costs.js").read_text(encoding="utf-8")
 
 
 def test_every_preset_and_device_can_be_chosen():
@@ -105,3 +110,65 @@ def test_every_field_has_a_name_for_screen_readers():
     assert len(fields) == 10
     for attributes in fields:
         assert attributes["id"] in labels or attributes.get("aria-label")
+
+
+# --- its formulas, run by Node.js
+
+COMPUTE = """
+const { data, choices } = JSON.parse(require("fs").readFileSync(0, "utf-8"));
+console.log(JSON.stringify(choices.map(([name, device, weights, cache, context, batch, memory]) =>
+  kvExplorer.costs(data.models[name], data.devices[device], { weights, cache, context, batch, memory }))));
+"""
+
+
+def node():
+    """Find Node.js: the system's, or the one that Playwright brings for itself."""
+    playwright = find_spec("playwright")
+    own = Path(playwright.origin).parent / "driver" / "node" if playwright else Path("none")
+    found = shutil.which("node") or (str(own) if own.exists() else None)
+    if found is None:
+        pytest.skip("no Node.js, neither on the path nor Playwright's")
+    return found
+
+
+def computed(formulas, choices):
+    """What these formulas make of choices: one process for all of them."""
+    given = json.dumps({"data": DATA, "choices": choices})
+    command = [node(), "-e", formulas + COMPUTE]
+    found = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return json.loads(found.stdout)
+
+
+def check_formulas(formulas):
+    choices = list(grid())
+    for choice, found in zip(choices, computed(formulas, choices), strict=True):
+        times = [(time["operation"], time["limit"], time["seconds"]) for time in found["times"]]
+        assert set(found) == {*expected(*choice)[0], "times"}
+        check(found, times, *choice)
+
+
+def test_formulas_are_the_library_s():
+    check_formulas(FORMULAS)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("flops: batch * product.flops", "flops: product.flops"),
+        ("bytes: batch * context * sum", "bytes: context * sum"),
+        ("reading >= computing ?", "reading < computing ?"),
+        ("Math.max(reading, computing)", "reading + computing"),
+        ("batch * context * model.attention_flops", "batch * model.attention_flops"),
+        ("Math.max(0, Math.floor", "(Math.floor"),
+        ("Math.floor((", "Math.round(("),
+        ("<= choice.memory", "< choice.memory"),
+        ("rowsOf(choice.batch)", "rowsOf(choice.context)"),
+        ("Math.max(reading, 1 - reading)", "reading"),
+        ("reading >= 0.5 ?", "reading <= 0.5 ?"),
+        ("rate(largestBatch)", "rate(choice.batch)"),
+    ],
+)
+def test_a_changed_formula_is_noticed(right, wrong):
+    assert FORMULAS.count(right) == 1
+    with pytest.raises(AssertionError):
+        check_formulas(FORMULAS.replace(right, wrong))

@@ -1,6 +1,8 @@
 """Held-out losses: by hand, alone as in a batch, in the order given; and clear refusals."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +87,8 @@ def test_texts_begin_end_and_are_cut_off():
     assert short == [1, *lm.tokenizer.encode("The end.", add_bos=False), 2]
     assert len(long) == lm.config.max_position_embeddings + 1
     assert token_losses(lm.model, [long]).tokens == lm.config.max_position_embeddings
+    other = SimpleNamespace(tokenizer=lm.tokenizer, config=replace(lm.config, eos_token_ids=(7, 2)))
+    assert text_rows(other, ["The end."]) == [[*short[:-1], 7]]  # the first of several, and once
     with pytest.raises(minidecilm.CheckpointError, match=r"tokenizer\.model is missing"):
         text_rows(minidecilm.load(checks.GOLDEN), ["a"])
 

@@ -37,6 +37,21 @@ def test_reference_does_up_to_the_context_only(ids):
     assert min(beyond) > 1e-6
 
 
+def test_texts_of_a_batch_are_fed_side_by_side(ids, capsys):
+    model = checks.golden_model(rope="exact")
+    both = np.concatenate([ids[:, :70], ids[:, ::-1][:, :70]])
+    at_once = model(both)
+    decoded = feeding.decode_logits(model, both, progress=True)
+    beginnings = feeding.prefix_logits(model, both, [3, 70], progress=True)
+    np.testing.assert_allclose(decoded, at_once, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(beginnings, at_once[:, [2, 69]], rtol=0, atol=1e-9)
+    err = capsys.readouterr().err
+    assert "decoding, rope=exact: 100%" in err
+    assert "70/70" in err
+    assert "reading beginnings in one call: 100%" in err
+    assert "73/73" in err
+
+
 def test_divergence():
     p, q = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.5, 0.25])
     expected = (p * np.log(p / q)).sum()

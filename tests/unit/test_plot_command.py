@@ -1,4 +1,4 @@
-"""`minidecilm plot`: files of every kind, and one line for every mistake."""
+"""`minidecilm plot`: files of every kind, and one line for every mistake. What is drawn: test_figures.py."""
 
 import json
 import os
@@ -32,16 +32,6 @@ def test_every_plot_of_the_demo_model(capsys, tmp_path, name):
     assert sorted(tmp_path.iterdir()) == [numbers, file]
 
 
-@pytest.mark.parametrize("name", ["kv-heads", "parameters", "kv-cache-batch", "throughput", "rope-base"])
-def test_several_models(capsys, tmp_path, name):
-    models = ["decilm-6b", "Llama-2-7B", "--config", "mistral-7b"]
-    assert (
-        run(capsys, "plot", name, *models, "--out", tmp_path / "p.svg", "--csv", tmp_path / "p.csv")[0] == 0
-    )
-    numbers = (tmp_path / "p.csv").read_text()
-    assert all(title in numbers for title in ("DeciLM-6b", "Llama 2 7B", "Mistral 7B"))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux only")
 def test_a_folder_whose_name_is_no_text(tmp_path, capsys):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
@@ -60,25 +50,11 @@ def test_links_in_a_circle(tmp_path, capsys):
     assert "links lead in a circle" in err
 
 
-def test_a_config_of_ones_own(capsys, tmp_path):
-    values = preset("decilm-6b").to_dict()
-    values["num_key_value_heads_per_layer"] = [8, 2] * 16
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "config.json").write_text(json.dumps(values))
-    arguments = ("--config", tmp_path / "mine" / "config.json", "--csv", tmp_path / "p.csv")
-    assert run(capsys, "plot", "kv-heads", *arguments, "--out", tmp_path / "p.png")[0] == 0
-    rows = [line.split(",")[1:] for line in (tmp_path / "p.csv").read_text().splitlines()[1:]]
-    assert rows == [["mine", str(layer), str(heads)] for layer, heads in enumerate([8, 2] * 16)]
-
-
-def test_formats_and_dark(capsys, tmp_path):
+def test_formats(capsys, tmp_path):
     starts = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
     for suffix, start in starts.items():
         assert run(capsys, "plot", "kv-heads", "--out", tmp_path / f"p.{suffix}")[0] == 0
         assert (tmp_path / f"p.{suffix}").read_bytes().startswith(start)
-    run(capsys, "plot", "kv-heads", "--out", tmp_path / "dark.svg", "--dark")
-    assert "#14181e" in (tmp_path / "dark.svg").read_text()
-    assert "#14181e" not in (tmp_path / "p.svg").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 import minidecilm
 from minidecilm import costs, plots, preset, rope
+from minidecilm.config import Config, LayerConfig
 from minidecilm.plots.axes import binary, points_of
+from minidecilm.plots.style import BLUE, VERMILION, ink
 
 DECILM, LLAMA = preset("decilm-6b"), preset("llama-2-7b")
 BOTH = {"DeciLM-6b": DECILM, "Llama 2 7B": LLAMA}
@@ -139,6 +141,14 @@ def test_a_token_of_llama_takes_20_48_times_the_cache():
     assert line(ax, "Llama 2 7B")[-1].tolist() == [4096, 2 * 2**30]
 
 
+def test_cache_of_rows_and_storages():
+    ax = draw(lambda ax: plots.kv_cache_by_context(ax, BOTH, [10, 100], batch_size=3, dtype="float32"))
+    assert line(ax, "DeciLM-6b").tolist() == [[n, 3 * n * 2 * 25_600] for n in (10, 100)]
+    assert ax.get_ylabel() == "KV cache, float32, 3 rows (bytes)"
+    ax = draw(lambda ax: plots.kv_cache_by_batch(ax, BOTH, [1, 8, 64], context=7, dtype="float32"))
+    assert line(ax, "Llama 2 7B").tolist() == [[rows, rows * 7 * 2 * 524_288] for rows in (1, 8, 64)]
+
+
 def test_a_dot_marks_the_context_of_training():
     ax = draw(lambda ax: plots.kv_cache_by_context(ax, FIVE, [2048, 4096, 8192]))
     marked = {line.get_label(): line.get_markevery() for line in ax.lines}
@@ -172,6 +182,12 @@ def test_dots_are_the_rows_that_fit():
     found = {(line.get_label(), points_of(line)[0, 1]): points_of(line)[0, 0] for line in ax.lines}
     assert found == {("12 GB", 0): 5, ("24 GB", 0): 119, ("24 GB", 1): 4}
     assert "12 GB: none" in [text.get_text() for text in ax.texts]
+    markers = {line.get_label(): line.get_marker() for line in ax.lines}
+    assert len(set(markers.values())) == 2
+    shown = {handle.get_label(): handle.get_marker() for handle in ax.get_legend().legend_handles}
+    assert shown == markers
+    ax = draw(lambda ax: plots.largest_batch(ax, BOTH, memories, 4096, "int4", "float32"))
+    assert points_of(ax.lines[0])[0, 0] == (12 * 10**9 - 3_295_649_792) // (4096 * 2 * 25_600)
 
 
 def test_measured_points_are_under_the_bound_and_in_its_order():
@@ -203,6 +219,9 @@ def test_factors_are_written_and_multiply():
     ax = draw(lambda ax: plots.factors(ax, {"all": (136, 2029.6), **STEPS}))
     assert [text.get_text() for text in ax.texts] == ["14.92x", "4.80x", "3.11x"]
     assert line(ax, "engine")[:, 0].tolist() == [652.49, 2029.6]
+    ax = draw(lambda ax: plots.factors(ax, STEPS, ["engine"]))
+    measured, predicted = (found.get_alpha() for found in ax.lines)
+    assert measured > predicted  # what nobody measured is fainter
 
 
 def test_passes_stand_at_or_under_the_roof():
@@ -231,6 +250,9 @@ def test_bases_and_wavelengths():
     longer = line(ax, "text of 8,192")[:, 1]
     np.testing.assert_allclose(longer, rope.wavelengths(rope.dynamic_ntk_base(8192, DECILM), 128))
     assert longer[-1] == pytest.approx(3 * line(ax, "text of 4,096")[-1, 1])  # 2 * 8192 / 4096 - 1
+    ax = draw(lambda ax: plots.wavelengths(ax, DECILM, [8192, 512]))
+    [dashed] = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert set(dashed.get_ydata()) == {4096}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -301,10 +323,57 @@ def test_heads_of_a_kv_head_share_a_colour():
     assert [points_of(dots[f"layer 1, head {head}, KV head 0"])[0, 1] for head in range(8)] == list(values)
 
 
+def test_by_position():
+    values = {name: np.array([1.0 + n, 2.0]) for n, name in enumerate(("exact", "reference", "no scaling"))}
+    ax = draw(lambda ax: plots.by_position(ax, np.array([32, 64]), values, 48))
+    for name, value in values.items():
+        assert line(ax, name).tolist() == [[32, value[0]], [64, value[1]]]
+    [dashed] = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert set(dashed.get_xdata()) == {48}
+    assert ax.get_xlabel().endswith("48, the context of training")
+    again = draw(lambda ax: plots.by_position(ax, np.array([32, 64]), POLICIES | values, 48))
+    colors = {line.get_label(): line.get_color() for line in ax.lines}
+    assert colors["reference"] == VERMILION
+    assert colors["exact"] == BLUE
+    assert {
+        line.get_label(): line.get_color() for line in again.lines if line.get_label() in colors
+    } == colors
+
+
+def test_architecture():
+    """Layers may differ in query heads: every KV head is as wide as the queries that share it."""
+    layers = (LayerConfig(4, 64), LayerConfig(1, 64, 2), LayerConfig(2, 64, 6))
+    config = Config(40, 64, 8, 16, layers, 32)
+    ax = draw(lambda ax: plots.architecture(ax, "mine", config), size=plots.architecture_size(config))
+    found = {bar.get_gid(): (bar.get_x(), bar.get_width(), bar.get_y() + 0.5) for bar in ax.patches}
+    del found[None]  # embedding and head
+    assert found == {
+        **{f"layer-0-kv-head-{head}": (2 * head, 2, 0) for head in range(4)},
+        "layer-1-kv-head-0": (0, 2, 1),
+        **{f"layer-2-kv-head-{head}": (3 * head, 3, 2) for head in range(2)},
+    }
+    table = [(text.get_text(), text.xy[1]) for text in ax.texts]
+    for layer, heads in enumerate((4, 1, 2)):  # keys and values of 16 numbers of 2 bytes
+        assert (f"{heads}", layer) in table
+        assert (f"{heads * 2 * 16 * 2} B", layer) in table
+    assert ("7", 3.5) in table
+    assert ("448 B", 3.5) in table
+    assert "RMSNorm and head, 40 \N{MULTIPLICATION SIGN} 64" in dict(table)
+
+
 def test_sensitivity_and_allocations():
     ax = draw(lambda ax: plots.sensitivity(ax, [{1: 0.5, 2: 0.1}, {1: 0.2}, {1: 0.0}]))
     assert [bars.get_label() for bars in ax.containers] == ["1 KV head left", "2 KV heads left"]
     assert [[float(bar.get_height()) for bar in bars] for bars in ax.containers] == [[0.5, 0.2, 0.0], [0.1]]
+    middles = [[bar.get_x() + bar.get_width() / 2 for bar in bars] for bars in ax.containers]
+    assert middles == [pytest.approx([-0.2, 0.8, 1.8]), pytest.approx([0.2])]
+    ax = draw(lambda ax: plots.sensitivity(ax, [{2: 0.0}, {2: 0.0, 1: 0.5}, {4: 0.0, 2: 0.3, 1: 0.6}]))
+    found = {
+        (bars.get_label(), round(bar.get_x()), bar.get_height()) for bars in ax.containers for bar in bars
+    }
+    assert found == {("1 KV head left", 1, 0.5), ("1 KV head left", 2, 0.6), ("2 KV heads left", 2, 0.3)} | {
+        ("2 KV heads left", layer, 0.0) for layer in (0, 1)
+    }
     every = [(64, 4.0), (96, 3.0), (96, 3.5)]
     ax = draw(lambda ax: plots.allocations(ax, every, every[:2], {1: every[0], 4: every[2]}))
     assert line(ax, "every allocation").tolist() == [list(point) for point in every]
@@ -321,6 +390,12 @@ def test_labels_at_the_ends_of_lines_do_not_meet():
     heights = {label.get_text().replace("\n", " "): label.get_window_extent().y0 for label in labels}
     by_cache = sorted(FIVE, key=lambda name: costs.kv_cache_bytes(FIVE[name]))
     assert sorted(heights, key=heights.get) == by_cache
+    colors = {line.get_label(): line.get_color() for line in ax.lines}
+    with plots.style():
+        for label in labels:
+            name = label.get_text().replace("\n", " ")
+            assert label.get_color() == ink(colors[name])
+            assert colors[name] == plots.MODEL_COLORS[name]
 
 
 def test_a_model_has_one_colour_everywhere():

@@ -48,6 +48,24 @@ def test_seconds_by_hand():
     assert (many["head"].seconds, many["head"].limit) == (2 * 300 * 80 * 64 / 1000, "arithmetic")
 
 
+@pytest.mark.parametrize(("kv_cache", "rate"), [("float32", 1000.0), ("bfloat16", 4000.0)])
+def test_each_operation_is_computed_in_what_it_reads(kv_cache, rate):
+    """Weights in the arithmetic of their storage, attention in that of the cache; reading takes no time."""
+    machine = replace(MACHINE, bytes_per_second=1e12)
+    for storage, of_weights in (("float32", 1000.0), ("bfloat16", 4000.0)):
+        for time in costs.operation_times(MIXED, machine, 3, 1, 40, storage, kv_cache):
+            expected = time.flops / (rate if time.operation == "attention" else of_weights)
+            assert (time.seconds, time.limit) == (expected, "arithmetic"), time.operation
+
+
+def test_a_published_bound_is_of_its_device_and_batch():
+    point = costs.PublishedThroughput("decilm-6b", "PyTorch", "h100", 32, 1.0)
+    config, h100 = preset("decilm-6b"), costs.device("h100")
+    for kv_cache, width in (("bfloat16", 2), ("float32", 4)):
+        nbytes = 2 * 5_585_764_352 + 32 * 700 * 12_800 * width
+        assert point.bound(config, 700, kv_cache) == pytest.approx(32 * h100.bytes_per_second / nbytes)
+
+
 def test_rates_are_tokens_over_seconds():
     decode = costs.operation_times(MIXED, MACHINE, 3, 1, 40)
     rate = costs.decode_tokens_per_second(MIXED, MACHINE, 3, context=41)
