@@ -47,8 +47,14 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/checkpoint.py",
-        "            if name.endswith(_SKIPPED):\n                continue\n",
-        "",
+        'return f".{name}".endswith(_SKIPPED)',
+        "return False",
         "tests/unit/test_checkpoint.py::test_rotary_frequencies_of_older_copies_are_skipped",
+    ),
+    Mutation(
+        "minidecilm/checkpoint.py",
+        "    config = _add_ends(config",
+        "    _add_ends(config",
+        "tests/unit/test_checkpoint.py",
     ),
 ]

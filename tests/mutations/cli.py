@@ -65,8 +65,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cli.py",
-        "options.weights, options.group)",
-        "options.weights)",
+        "        options.group,\n",
+        "",
         "tests/unit/test_options.py::test_an_option_reaches_what_it_names[quantize/--group]",
     ),
     Mutation(

@@ -11,8 +11,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/config.py",
-        "    if per_layer is not None:\n        _check",
-        "    if per_layer is not None and uniform is None:\n        _check",
+        "    if per_layer is not None:\n        check",
+        "    if per_layer is not None and uniform is None:\n        check",
         "tests/unit/test_config.py::test_a_resaved_copy_has_the_heads_of_the_list_and_not_the_false_32",
     ),
     Mutation(
@@ -35,8 +35,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/config.py",
-        "_check(original in (None, now),",
-        "_check(True,",
+        "check(original in (None, now),",
+        "check(True,",
         "tests/unit/test_config.py::test_what_contradicts_is_refused_by_name",
     ),
     Mutation(

@@ -5,14 +5,14 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "minidecilm/files.py",
-        "        temporary.unlink(missing_ok=True)\n",
+        "        _remove(temporary)\n",
         "        pass\n",
         "tests/unit/test_safetensors_file.py::test_an_interrupted_write_leaves_the_old_file_and_nothing_else",
     ),
     Mutation(
         "minidecilm/files.py",
-        "path = path.resolve()",
-        "path = path.absolute()",
+        "return path.resolve()",
+        "return path.absolute()",
         "tests/unit/test_files.py::test_a_link_is_written_through",
     ),
     Mutation(
@@ -29,8 +29,38 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/files.py",
-        "    if path.is_dir():\n",
-        "    if False:\n",
+        "    if path.is_dir():\n        raise",
+        "    if False:\n        raise",
         "tests/unit/test_files.py::test_a_folder_is_not_replaced",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "secrets.token_hex(8)",
+        "'0' * 16",
+        "tests/unit/test_files.py::test_writers_of_one_file_do_not_meet",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "            lock = _lock(found, wait=False)\n            if lock is not None:\n",
+        "            lock = None\n            if True:\n",
+        "tests/unit/test_files.py::test_what_a_killed_writer_left_goes_with_the_next_and_that_of_a_living_one_stays",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "    for found in path.parent.iterdir() if",
+        "    for found in () if",
+        "tests/unit/test_files.py::test_what_a_killed_writer_left_goes_with_the_next_and_that_of_a_living_one_stays",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "now is None or now.number != self.number",
+        "now is None",
+        "tests/unit/test_api.py::test_a_file_written_to_since_it_was_opened_is_not_read_on",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "found.st_size, found.st_mtime_ns)",
+        "found.st_size, 0)",
+        "tests/unit/test_quantize.py::test_a_source_that_changes_meanwhile_leaves_nothing",
     ),
 ]

@@ -87,4 +87,22 @@ MUTATIONS = [
         'finished[row] = "stop"',
         "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
     ),
+    Mutation(
+        "minidecilm/generation.py",
+        "            if trace is not None:\n",
+        "            if True:\n",
+        "tests/unit/test_generation.py::test_a_step_computes_log_probabilities_only_for_a_trace",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "if progress is None and shown and",
+        "if False and",
+        "tests/unit/test_cli.py::test_bars_never_run_into_the_text_on_a_terminal",
+    ),
+    Mutation(
+        "minidecilm/api.py",
+        "            return ends or row.push(token)\n",
+        "            return row.push(token)\n",
+        "tests/unit/test_api.py::test_the_end_token_is_no_part_of_the_answer",
+    ),
 ]

@@ -33,4 +33,16 @@ MUTATIONS = [
         "np.square(values)",
         "tests/unit/test_observe.py::test_root_mean_square",
     ),
+    Mutation(
+        "minidecilm/observe.py",
+        "sound &= bool(abs(hidden_states).max() < limit)",
+        "sound &= True",
+        "tests/unit/test_generation.py::test_damaged_weights_are_named_not_sampled",
+    ),
+    Mutation(
+        "minidecilm/observe.py",
+        "if what and self.fault is None:",
+        "if what:",
+        "tests/unit/test_generation.py::test_damaged_weights_are_named_not_sampled",
+    ),
 ]

@@ -34,9 +34,9 @@ MUTATIONS = [
         "tests/unit/test_tokenizer.py::test_a_continuation_keeps_its_leading_space",
     ),
     Mutation(
-        "minidecilm/tokenizer.py",
-        "key=len, reverse=True)",
-        "key=len)",
+        "minidecilm/added_tokens.py",
+        "sorted(found, reverse=True)",
+        "sorted(found)",
         "tests/unit/test_tokenizer.py::test_other_control_pieces_are_special_too",
     ),
     Mutation(

@@ -31,6 +31,7 @@ FILES = {
     "tiny.json": TINY.to_dict(),
     "one.json": replace(TINY, layers=TINY.layers[:1]).to_dict(),
     "desktop.json": DESKTOP,
+    "odd.json": TINY.to_dict() | {"odd": 1},
 }
 
 
@@ -82,6 +83,7 @@ def attention_of_layer(layer):
     return is_it
 
 
+ignoring, does = "--ignore-config-key odd", {"code": 0}
 golden = {"network.layers": 6, "network.vocabulary": 512}
 demo = {"network.layers": 8, "network.vocabulary": 2048}
 text, out, random = "'One day'", "--out p.svg", "--config tiny.json --random"
@@ -90,6 +92,7 @@ CASES = {
         Case("prompt", text, "Once", {"stream.prompt": "Once"}),
         added(text, f"--model {GOLDEN}", golden),
         *opening(text, "network"),
+        added(f"{text} --model odd", ignoring, does | golden),
         added(text, "--template decilm-6b-instruct", {"stream.template": "decilm-6b-instruct"}),
         added(text, "--echo", {"stdout": "One day and on\n"}),
         added(text, "--max-new-tokens 7", {"stream.max_new_tokens": 7}),
@@ -120,6 +123,7 @@ CASES = {
             "--json",
             {"stdout": lambda found: json.loads(found) == info.facts(info.find_model("demo"))},
         ),
+        *(added(model, ignoring, does) for model in ("odd.json", "demo --compare odd")),
     ],
     "plot": [
         Case(
@@ -178,6 +182,7 @@ CASES = {
                 ),
             )
         ),
+        added(f"kv-cache-batch odd.json {out}", ignoring, does),
         added(f"activations {out}", "--prompt 'One day'", {"read": ids_of("One day")}),
         added(
             f"attention --prompt {text} {out}",
@@ -194,12 +199,15 @@ CASES = {
         Case("folder", f"{GOLDEN} new", f"{GOLDEN} other", {"files": ["other"]}),
         added(f"{GOLDEN} new", "--weights int8", {"written.weights": "int8"}),
         added(f"{GOLDEN} new", "--group 128", {"written.group": 128}),
+        added("odd new", ignoring, does | {"files": ["new"]}),
     ],
     "compare": [
         Case("model", f"{GOLDEN} demo", "demo demo", {**demo, "ids": lambda ids: ids.max() >= 512}),
         Case("other", "demo", f"demo {GOLDEN}", {name.replace("k", "k 2"): golden[name] for name in golden}),
         *opening("demo", "network", "network 2"),
         *opening("demo", "network 2", pair=True),
+        added("odd", ignoring, {"compared": [0, 1]}),
+        added(f"{GOLDEN} odd", ignoring, {"compared": [0, 1]}),
         added("demo", "--prompt Once", {"ids": ids_of("Once")}),
         added("demo", "--tokens 7", {"ids": lambda ids: ids.shape == (1, 7)}),
         added(
@@ -230,6 +238,8 @@ CASES = {
         ),
         *opening("", "network"),
         *opening(random, "network"),
+        added("odd", ignoring, does | golden),
+        added("--config odd.json --random", ignoring, does),
         added("", "--prompt-tokens 7", {"plan.prompt_tokens": 7}),
         added("", "--new-tokens 5", {"plan.new_tokens": 5}),
         added("", "--batch 3,2", {"plan.batch_sizes": (3, 2)}),
@@ -320,6 +330,12 @@ def record(monkeypatch, tmp_path, capsys):
         monkeypatch.chdir(folder)
         for name, values in FILES.items():
             (folder / name).write_text(json.dumps(values))
+        (folder / "odd").mkdir()  # a checkpoint with a key that is not known
+        for file in checks.GOLDEN.iterdir():
+            (folder / "odd" / file.name).symlink_to(file.resolve())
+        (folder / "odd" / "config.json").unlink()
+        known = json.loads((checks.GOLDEN / "config.json").read_text())
+        (folder / "odd" / "config.json").write_text(json.dumps(known | {"odd": 1}))
         found["code"], found["stdout"], _ = run(capsys, command, *shlex.split(arguments))
         for number, model in enumerate(networks, 1):
             facts = {name: str(getattr(model, name)) for name in ("dtype", "rope_policy", "kv_cache")}
@@ -327,7 +343,7 @@ def record(monkeypatch, tmp_path, capsys):
             facts |= {"vocabulary": model.config.vocab_size}
             facts |= {"weights": str(model.weights["model.layers.0.mlp.up_proj.weight"].dtype)}
             found.update({f"network{'' if number == 1 else f' {number}'}.{k}": v for k, v in facts.items()})
-        new = sorted(path for path in folder.iterdir() if path.name not in FILES)
+        new = sorted(path for path in folder.iterdir() if path.name not in (*FILES, "odd"))
         found["files"] = [path.name for path in new]
         for checkpoint in (open_checkpoint(path) for path in new if path.is_dir()):
             config = checkpoint.config
