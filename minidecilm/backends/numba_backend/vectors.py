@@ -346,9 +346,9 @@ def max_lanes(typing: Any, a: Any) -> Any:
     )
 
 
-# exp(x) = 2**n * exp(r) with n = round(x / ln 2). r lies within half of ln 2; there this polynomial is right to
-# 4e-9 (Taylor's of that degree: to 1.2e-7), so that rounding is nearly all of an error, which stays below 2e-7.
-# ln 2 is subtracted in two parts, the first of few bits, so that nothing is lost.
+# exp(x) = 2**n * exp(r) with n = round(x / ln 2). r lies within half of ln 2. There this polynomial is right
+# to 4e-9 (Taylor's of that degree: to 1.2e-7), so an error is nearly all rounding, and stays below 2e-7. ln 2
+# is subtracted in two parts, the first of few bits, so that nothing is lost.
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _EXP_TERMS = (1.381454e-3, 8.368745e-3, 4.166839e-2, 0.1666652, 0.49999993, 1.0, 1.0)
 
