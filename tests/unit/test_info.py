@@ -1,12 +1,13 @@
 """`minidecilm info --compare`: two models side by side, as a table and as JSON."""
 
 import json
+import re
 
 import pytest
 
 from minidecilm import costs, info
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.checkpoint import open_checkpoint
+from minidecilm.checkpoint import open_checkpoint, write_random_checkpoint
 from minidecilm.cli import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.presets import preset
@@ -51,6 +52,73 @@ def test_json_keeps_its_keys_and_adds_the_comparison(capsys):
     }
     assert compared["kv_cache_bytes_per_token"]["ratio"] == 20.48
     assert all(row["ratio"] == row["other"] / row["model"] for row in compared.values())
+
+
+OWN = Config(
+    vocab_size=80,
+    hidden_size=64,
+    num_attention_heads=4,
+    head_dim=16,
+    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
+    max_position_embeddings=512,
+    rope_theta=20_000.0,
+    rope_factor=3.0,
+)
+
+
+def test_every_fact_by_hand(capsys, tmp_path):
+    """Of a quantised model with other layers and numbers than any preset; as JSON and as a table."""
+    write_random_checkpoint(OWN, tmp_path / "own")
+    quantize_checkpoint(tmp_path / "own", tmp_path / "packed", "int8", 32)
+    found = json.loads(run(capsys, tmp_path / "packed", "--json")[1])
+    # q, o: 64 x 64 each; k, v: 16 K x 64 each; gate, up, down: 96 x 64 each; two norms
+    layers = [2 * 64 * 64 + 2 * 16 * K * 64 + 3 * 96 * 64 + 2 * 64 for K in (4, 1, 2)]
+    parameters = sum(layers) + 2 * 80 * 64 + 64
+    nbytes = open_checkpoint(tmp_path / "packed").nbytes
+    assert found == {
+        "model": str(tmp_path / "packed"),
+        "parameters": parameters,
+        "weight_bytes": nbytes,
+        "bits_per_weight": 8 * nbytes / parameters,
+        "group": 32,
+        "kv_heads_per_layer": [4, 1, 2],
+        "kv_cache_bytes_per_token": 2 * 16 * 2 * (4 + 1 + 2),
+        "max_position_embeddings": 512,
+        "rope": {"type": "dynamic", "theta": 20_000.0, "factor": 3.0},
+        "dtypes": {"storage": ["bfloat16", "int8"], "compute": "float32", "accumulate": "float32"},
+        "hidden_size": 64,
+        "vocab_size": 80,
+        "num_attention_heads": 4,
+        "head_dim": 16,
+        "tie_word_embeddings": False,
+        "layers": [
+            {
+                "layer": layer,
+                "kv_heads": K,
+                "queries_per_kv_head": 4 // K,
+                "intermediate_size": 96,
+                "parameters": layers[layer],
+                "kv_cache_bytes_per_token": 2 * 16 * 2 * K,
+            }
+            for layer, K in enumerate((4, 1, 2))
+        ],
+    }
+    assert 8.5 < found["bits_per_weight"] < 11  # embedding and norms keep 16
+    _, *lines = run(capsys, tmp_path / "packed")[1].splitlines()
+    said = [re.sub(" {2,}", " | ", line.strip()) for line in lines if line.strip()]
+    rows = [f"{n} | {K} | {4 // K} | 96 | {layers[n]:,} | {64 * K}" for n, K in enumerate((4, 1, 2))]
+    assert said == [
+        f"parameters | {parameters:,}",
+        f"weights | {nbytes:,} bytes, {8 * nbytes / parameters:.2f} bits each, "
+        "storage bfloat16/int8, a scale per 32 columns",
+        "computed in | float32, accumulated in float32",
+        "KV cache | 448 bytes per token in bfloat16",
+        "context | 512 tokens, dynamic NTK x3 beyond it",
+        "rotary base | 20000, head_dim 16",
+        "hidden, vocabulary 64, 80",
+        "layer | KV heads | queries per KV head | feed-forward | parameters | KV bytes per token",
+        *rows,
+    ]
 
 
 def test_table_says_what_json_says(capsys):

@@ -1,0 +1,48 @@
+"""Mistakes in comparing two models stage by stage."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/diverge.py",
+        "if not d.error <= tolerance)",
+        "if d.error > tolerance)",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/diverge.py",
+        "difference = np.max(",
+        "difference = np.nanmax(",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/diverge.py",
+        "scale = np.max(np.abs(a.astype(np.float64)))",
+        "scale = np.max(a.astype(np.float64))",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/diverge.py",
+        "scale = np.max(np.abs(a.astype(np.float64)))",
+        "scale = np.max(np.abs(b.astype(np.float64)))",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/diverge.py",
+        "for key in a if key in b]",
+        "for key in a if key in b and key[0] is not None]",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/diverge.py",
+        "if len(shapes) != len(second.config.parameter_shapes()):",
+        "if False:",
+        "tests/unit/test_diverge.py",
+    ),
+    Mutation(
+        "minidecilm/cli.py",
+        "key=lambda d: np.nan_to_num(d.error, nan=np.inf))",
+        "key=lambda d: d.error)",
+        "tests/unit/test_diverge.py",
+    ),
+]

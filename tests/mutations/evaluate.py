@@ -1,0 +1,78 @@
+"""Mistakes in losses, and in feeding a text in two ways."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/evaluate.py",
+        "found[row] = _negative_log_p(",
+        "found[start + slot] = _negative_log_p(",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/evaluate.py",
+        "logits[slot, T - len(targets) :]",
+        "logits[slot, : len(targets)]",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/evaluate.py",
+        "return sum(map(len, self.rows))",
+        "return sum(len(row) + 1 for row in self.rows)",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/evaluate.py",
+        "np.concatenate(self.rows).mean()",
+        "np.mean([row.mean() for row in self.rows])",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/evaluate.py",
+        "config.max_position_embeddings + 1\n",
+        "config.max_position_embeddings\n",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/evaluate.py",
+        "end = lm.config.eos_token_ids[:1]",
+        "end = lm.config.eos_token_ids",
+        "tests/unit/test_evaluate.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        "len(ids), length, planned_lengths=ids.shape[1])",
+        "len(ids), length)",
+        "tests/unit/test_feeding.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        "(np.exp(log_p) * (log_p - log_q))",
+        "(np.exp(log_q) * (log_p - log_q))",
+        "tests/unit/test_feeding.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        ".mean(axis=(0, 2))))",
+        ".mean(axis=2)).mean(axis=0))",
+        "tests/unit/test_feeding.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        "log_softmax(logits[:, :-1])",
+        "log_softmax(logits[:, 1:])",
+        "tests/unit/test_feeding.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        "bar.update(length)",
+        "bar.update(1)",
+        "tests/unit/test_feeding.py",
+    ),
+    Mutation(
+        "minidecilm/feeding.py",
+        "logits[:, position] = on_host(",
+        "logits[:1, position] = on_host(",
+        "tests/unit/test_feeding.py",
+    ),
+]

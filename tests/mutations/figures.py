@@ -1,0 +1,108 @@
+"""Mistakes in which figure of what is drawn: layer, context, storage, device, prompt."""
+
+from tests.mutations import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "minidecilm/figures.py",
+        "plots.attention_maps(axes, weights[layer],",
+        "plots.attention_maps(axes, weights[0],",
+        "tests/unit/test_figures.py::test_attention_of_a_layer",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "_POWERS[:9], options.context or 4096)",
+        "_POWERS[:9])",
+        "tests/unit/test_figures.py::test_cache_by_batch",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "options.context or 4096, options.weights)",
+        "options.context or 4096)",
+        "tests/unit/test_figures.py::test_largest_batch",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "options.context or 4096, options.weights)",
+        "4096, options.weights)",
+        "tests/unit/test_figures.py::test_largest_batch",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "device, context=options.context or 1024, weights",
+        "device, weights",
+        "tests/unit/test_figures.py::test_roofline_of_a_device_of_ones_own",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "device, context=options.context or 1024, weights=options.weights",
+        "device, context=options.context or 1024",
+        "tests/unit/test_figures.py::test_roofline_of_a_device_of_ones_own",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "size=(5.0, 3.8))\n    device = costs.device(options.device, options.devices)",
+        'size=(5.0, 3.8))\n    device = costs.device("a10")',
+        "tests/unit/test_figures.py::test_roofline_of_a_device_of_ones_own",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "attention_entropy(weights).mean(axis=-1)",
+        "attention_entropy(weights)[..., -1]",
+        "tests/unit/test_figures.py::test_entropy_is_the_mean_of_all_queries",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        '"added by attention": "o_proj"',
+        '"added by attention": "down_proj"',
+        "tests/unit/test_figures.py::test_activations_are_those_of_each_stage_and_layer",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "root_mean_square(seen[layer, stage])",
+        "root_mean_square(seen[0, stage])",
+        "tests/unit/test_figures.py::test_activations_are_those_of_each_stage_and_layer",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "longest = 4 * min(config",
+        "longest = 4 * max(config",
+        "tests/unit/test_figures.py::test_rotary_base_up_to_four_times_the_shorter_context",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        "plots.wavelengths(ax, config, [config.max_position_embeddings * times",
+        "plots.wavelengths(ax, config, [4096 * times",
+        "tests/unit/test_figures.py::test_wavelengths_of_one_two_and_four_contexts",
+    ),
+    Mutation(
+        "minidecilm/figures.py",
+        '_MEMORIES = {f"{size} GB": size * 10**9',
+        '_MEMORIES = {f"{size} GB": size * 2**30',
+        "tests/unit/test_figures.py::test_largest_batch",
+    ),
+    Mutation(
+        "minidecilm/plot_command.py",
+        "with plots.style(dark=options.dark):",
+        "with plots.style():",
+        "tests/unit/test_figures.py::test_dark",
+    ),
+    Mutation(
+        "minidecilm/plot_command.py",
+        "ids = lm.tokenizer.encode(options.prompt)",
+        "ids = lm.tokenizer.encode(_PROMPT)",
+        "tests/unit/test_figures.py::test_a_prompt_is_read_whole",
+    ),
+    Mutation(
+        "minidecilm/plot_command.py",
+        "configs[title] = find_model(name).config",
+        "configs[title] = find_model(names[0]).config",
+        "tests/unit/test_figures.py::test_cache_by_batch",
+    ),
+    Mutation(
+        "minidecilm/plot_command.py",
+        "names = [*options.models, *options.config]",
+        "names = [*options.models]",
+        "tests/unit/test_figures.py::test_kv_heads_of_each_model_in_its_colour",
+    ),
+]
