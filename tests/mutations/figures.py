@@ -95,8 +95,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/plot_command.py",
-        "configs[title] = find_model(name).config",
-        "configs[title] = find_model(names[0]).config",
+        "model = find_model(name, ",
+        "model = find_model(names[0], ",
         "tests/unit/test_figures.py::test_cache_by_batch",
     ),
     Mutation(

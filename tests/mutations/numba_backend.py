@@ -46,7 +46,7 @@ MUTATIONS = [
         "tests/backends/test_linear.py::test_stored",
     ),
     Mutation(
-        "minidecilm/backends/numba_backend/__init__.py",
+        "minidecilm/backends/numba_backend/threads.py",
         "with _lock:\n            return",
         "if True:\n            return",
         "tests/backends/test_network.py::test_a_threading_layer_that_allows_one_call_at_a_time",

@@ -29,8 +29,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/quantize.py",
-        "row = start + np.flatnonzero",
-        "row = np.flatnonzero",
+        "start + np.flatnonzero(~finite)[0] // groups",
+        "np.flatnonzero(~finite)[0] // groups",
         "tests/unit/test_quantize.py::test_what_is_not_finite_is_refused_by_name",
     ),
     Mutation(
