@@ -337,7 +337,7 @@ def _read_prompt() -> str:
         ) from None
     if len(text) > _MAX_PROMPT_BYTES:
         raise ValueError(f"standard input: expected at most {_MAX_PROMPT_BYTES:,} bytes of text, found more")
-    return text.removesuffix("\n").removesuffix("\r")
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 def _print_pieces(pieces: Iterator[str], echo: str) -> bool:
