@@ -99,7 +99,10 @@ def make_on_host(name: str) -> Backend:
     def swiglu(gate, up):
         return on_host(backend.swiglu(device.array(gate), device.array(up)))
 
-    return replace(backend, linear=linear, attention=attention, swiglu=swiglu)
+    def rms_norm(x, weight, eps):
+        return on_host(backend.rms_norm(device.array(x), device.array(weight), eps))
+
+    return replace(backend, linear=linear, attention=attention, swiglu=swiglu, rms_norm=rms_norm)
 
 
 def run_apart(script, **environment):

@@ -94,8 +94,9 @@ def line(ax, label):
     return points_of(found)
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    ("name", "dark"), [*((name, False) for name in FIGURES), ("kv_heads", True), ("throughput", True)]
+)
 def test_every_figure(name, dark):
     function, x_unit, y_unit = FIGURES[name]
     ax = draw(function, dark, size=(5.4, 3.6))
@@ -255,10 +256,9 @@ def test_bases_and_wavelengths():
     assert set(dashed.get_ydata()) == {4096}
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_angles(dark):
+def test_angles():
     function = lambda axes: plots.rotary_angles(axes, DECILM, [4096, 8192])  # noqa: E731
-    axes = draw(function, dark, rows=2, columns=2, size=(5.4, 4.4), sharey=True)
+    axes = draw(function, rows=2, columns=2, size=(5.4, 4.4), sharey=True)
     titles = [ax.get_title("left") for ax in axes.flat]
     assert titles == ["0 of 64 unseen", "18 of 64 unseen", "0 of 64 unseen", "0 of 64 unseen"]
     [image] = axes[1, 1].images
@@ -278,12 +278,11 @@ def test_scores_end_at_the_length_and_fall():
         assert points[-1, 1] < 0.3
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_attention_maps_stand_beside_those_of_their_kv_head(dark):
+def test_attention_maps_stand_beside_those_of_their_kv_head():
     weights = np.tril(np.random.default_rng(0).random((8, 5, 5)))
     rows, columns = plots.attention_grid(8, 2)
     axes = draw(
-        lambda axes: plots.attention_maps(axes, weights, 2), dark, rows=rows, columns=columns, size=(6, 3.6)
+        lambda axes: plots.attention_maps(axes, weights, 2), rows=rows, columns=columns, size=(6, 3.6)
     )
     for head, ax in enumerate(axes.flat):
         assert ax.get_title("left") == f"head {head}"
