@@ -113,7 +113,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cli.py",
-        'text.removesuffix("\\n").removesuffix("\\r")',
+        'text.removesuffix("\\n")',
         "text.rstrip()",
         "tests/unit/test_cli.py::test_one_newline_is_cut_off_and_nothing_else",
     ),
