@@ -11,8 +11,6 @@ import numpy as np
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-from tests.backends.test_linear import SHAPES, assert_product, packed_weight, random_x, rounded, stored_weight
-
 LANES = 16
 
 
@@ -33,11 +31,21 @@ def main():
     triple, name, features = codegen.magic_tuple()
     features += ",+avx512f,+avx512bw,+avx512vnni"
     with mock.patch.object(type(codegen), "magic_tuple", return_value=(triple, name, features)):
-        from minidecilm.backends.numba_backend import vectors
+        from minidecilm.backends.numba_backend import vectors  # before anything else loads it
 
     assert (vectors.LANES, vectors.VNNI) == (LANES, True)
     vectors._vnni = vpdpbusd
     from minidecilm.backends import create_backend
+
+    # These ask which kernels this CPU has.
+    from tests.backends.test_linear import (
+        SHAPES,
+        assert_product,
+        packed_weight,
+        random_x,
+        rounded,
+        stored_weight,
+    )
 
     backend = create_backend("numba")
     for shape in SHAPES:

@@ -68,11 +68,12 @@ def test_builds_and_checks(folder, capsys):
     assert "source of cell 1" in capsys.readouterr().out
 
 
-def test_another_matplotlib_is_said_and_compares_no_pictures(folder, capsys):
+def test_another_matplotlib_is_said_and_compares_no_pictures(folder, capsys, monkeypatch):
     (folder / "01_one.py").write_text(DRAWING)
     build.main([])
     path = folder / "01_one.ipynb"
     own = path.read_text()
+    monkeypatch.setattr(build, "build", lambda source: own)  # it would be the same again
     [picture] = re.findall(r'"image/png": "(.*?)"', own)
     other = own.replace(f'"matplotlib": "{version("matplotlib")}"', '"matplotlib": "0.1"')
     for text, drawn, status, said in (

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from time import perf_counter
 
 import nbformat
 import pytest
@@ -15,16 +14,10 @@ from tests.notebooks.wrong_answers import KINDS, WRONG
 
 ROOT = Path(__file__).parents[2]
 SOURCES = build.sources()
-SECONDS, KILOBYTES, CELLS = 120, 300, 16
+KILOBYTES, CELLS = 300, 16
 
 #: They show what a model of float32 wrote or measured.
-SENSITIVE = (
-    "01_first_text",
-    "05_rotary_and_dynamic_ntk",
-    "08_sampling",
-    "11_small_autonac",
-    "12_loading_the_real_6b",
-)
+SENSITIVE = ("01_first_text", "08_sampling", "11_small_autonac")
 SHAKE = "from tests.shaken import shaken\nshaken = shaken(seed=0)\nshaken.__enter__()"
 
 notebooks = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
@@ -66,9 +59,7 @@ def test_executes_as_committed_and_notices_wrong_answers(source):
     wrong = {name: codes + KINDS for name, codes in WRONG[source.stem].items()}
     given = [(name, code) for name, codes in wrong.items() for code in codes]
     longer = with_wrong_answers(notebook, wrong)
-    start = perf_counter()
     build.execute(longer, source.name, allow_errors=True)
-    assert perf_counter() - start < SECONDS
 
     own, appended = longer.cells[: len(notebook.cells)], longer.cells[len(notebook.cells) :]
     assert [found for found in map(error, own) if found] == []

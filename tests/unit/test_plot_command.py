@@ -126,11 +126,9 @@ def test_a_window_that_is_not_installed_is_not_needed(tmp_path):
     """A notebook sets MPLBACKEND to one that the environment of a command may lack."""
     file = tmp_path / "heads.svg"
     command = [sys.executable, "-m", "minidecilm", "plot", "kv-heads", "--out", str(file)]
-    for window in ("no-such-window", "module://no_such_module.window"):
-        found = subprocess.run(command, env={**os.environ, "MPLBACKEND": window}, capture_output=True)
-        assert (found.returncode, found.stderr) == (0, b"")
-        assert file.stat().st_size > 1000
-        file.unlink()
+    found = subprocess.run(command, env={**os.environ, "MPLBACKEND": "no-such-window"}, capture_output=True)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert file.stat().st_size > 1000
     code = "from minidecilm import plots\nwith plots.style(): import matplotlib\n"
     code += "import os; print(matplotlib.get_backend(), os.environ['MPLBACKEND'])"
     environment = {**os.environ, "MPLBACKEND": "svg"}
