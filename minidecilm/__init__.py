@@ -6,10 +6,13 @@
 """
 
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = (
+    False  # not from typing: until the command line is there, every import delays its answer to Ctrl-C
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from minidecilm.allocate import choose_allocation
     from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
     from minidecilm.checkpoint import write_random_checkpoint
@@ -89,7 +92,9 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib.util import find_spec
+
     if name in _HOMES:
         value = getattr(import_module(f"minidecilm.{_HOMES[name]}"), name)
         globals()[name] = value

@@ -3,7 +3,10 @@
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
 def run() -> int:
@@ -25,7 +28,7 @@ def run() -> int:
             signal.signal(signal.SIGINT, _stop)
 
 
-def _stop(*_: Any) -> NoReturn:
+def _stop(*_: "Any") -> "NoReturn":
     os.write(2, b"interrupted\n")
     os._exit(130)  # what shells report for a program ended by Ctrl-C
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -200,7 +201,6 @@ class LanguageModel:
         self, prompts: list[str], stop: str | Sequence[str] | None, template: str | None
     ) -> tuple[list[list[int]], list["_RowText"]]:
         """Encode the prompts and make one text collector per row."""
-        self.checkpoint.check_unchanged(mapped=True)  # reading where a file was cut off ends the process
         if self.tokenizer is None:
             raise CheckpointError(
                 f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
@@ -358,6 +358,8 @@ def load(
     tensors = _convert(checkpoint, weights, progress)
     checkpoint.check_unchanged(mapped=True)
     network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)
+    # To read where a mapped file was cut off ends the process.
+    network.check_files = partial(checkpoint.check_unchanged, mapped=True)
     return LanguageModel(network, tokenizer, checkpoint)
 
 

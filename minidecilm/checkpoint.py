@@ -91,7 +91,8 @@ class Checkpoint:
             Naming the file.
         """
         for file in self.seen:
-            file.check(mapped)
+            if not mapped or file.path in self.files:
+                file.check(mapped)
 
     def float_tensors(self) -> dict[str, Array]:
         """Return the tensors, none of which may be packed.
@@ -208,7 +209,9 @@ def _add_ends(config: Config, path: Path, ignored: tuple[str, ...]) -> Config:
     more = eos if isinstance(eos, list) else [] if eos is None else [eos]
     if not all(type(token) is int and 0 <= token < config.vocab_size for token in more):
         expected = f"an id from 0 to {config.vocab_size - 1}, or a list of them"
-        raise ConfigError(f"{path}: eos_token_id: expected {expected}, found {brief(eos)}")
+        raise ConfigError(
+            f"{path}: eos_token_id: expected {expected}, found {brief(eos)}; correct it, or remove the key"
+        )
     return replace(config, eos_token_ids=tuple(dict.fromkeys((*config.eos_token_ids, *more))))
 
 

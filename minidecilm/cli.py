@@ -27,6 +27,7 @@ from minidecilm.config import Config
 from minidecilm.errors import Interrupted
 from minidecilm.files import hub_name, replacing
 from minidecilm.generation import check_length, length_limit
+from minidecilm.observe import find_fault
 from minidecilm.packed import GROUPS
 from minidecilm.presets import PRESET_NAMES, preset
 from minidecilm.quantize import quantize_checkpoint
@@ -47,8 +48,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _say(message: str) -> None:
     """Print one line on stderr, unless that is closed."""
-    if sys.stderr is not None:
-        print(" ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        if sys.stderr is not None:
+            print(" ".join(message.split()), file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -327,16 +329,16 @@ def _read_prompt() -> str:
     """Read standard input as UTF-8, without the newline that ends its last line."""
     if sys.stdin is None or sys.stdin.closed:
         raise ValueError("standard input is closed: pipe a text in, or give it as an argument")
+    text = getattr(sys.stdin, "buffer", sys.stdin).read(_MAX_PROMPT_BYTES + 1)
+    if len(text) > _MAX_PROMPT_BYTES:
+        raise ValueError(f"standard input: expected at most {_MAX_PROMPT_BYTES:,} bytes of text, found more")
     try:
-        text = getattr(sys.stdin, "buffer", sys.stdin).read(_MAX_PROMPT_BYTES + 1)
-        text = text.decode() if isinstance(text, bytes) else text
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
     except UnicodeDecodeError as problem:
         byte = problem.object[problem.start]
         raise ValueError(
             f"standard input: expected UTF-8, found the byte 0x{byte:02X} at position {problem.start}"
         ) from None
-    if len(text) > _MAX_PROMPT_BYTES:
-        raise ValueError(f"standard input: expected at most {_MAX_PROMPT_BYTES:,} bytes of text, found more")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
@@ -414,6 +416,11 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         ids = np.random.default_rng(0).integers(a.config.vocab_size, size=(1, options.tokens)).tolist()
     differences = diverge.compare(a.model, b.model, ids)
+    for name, lm in (("first", a), ("second", b)):
+        try:
+            find_fault(lm.model, ids[0])
+        except ValueError as problem:  # NaN differs from NaN; norms that vanish in both runs are the same
+            _say(f"the {name} run: {problem}")
     first = diverge.first_difference(differences, options.tolerance)
     worst = max(differences, key=lambda d: np.nan_to_num(d.error, nan=np.inf))
     if options.json:
@@ -461,6 +468,7 @@ def _bench(options: argparse.Namespace) -> int:
             raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
         lm = load(title, ignore_config_keys=options.ignore_config_key, **settings)
         model, title = lm.model, hub_name(lm.checkpoint.folder) or title
+        find_fault(model, [0, 1, 2])
     measurement = bench.measure(model, plan)
     limits = bench.probe(bench.threads_of(model.backend.name), bench.arithmetic_of(model))
     facts = bench_report.report(model, measurement, limits)

@@ -27,6 +27,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__()
         self.generated = generated
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Interrupted, (self.generated,)  # so that it comes back from a worker process
+
 
 class ForkError(RuntimeError, ValueError):
     """Use of the Numba backend in a process that was forked too late for it.

@@ -54,7 +54,7 @@ def temporary_beside(path: Path, folder: bool = False) -> Iterator[Path]:
     A writer holds a lock, which ends with it: what killed writers of `path` left behind is removed first.
     An OSError of the block that names no file, as that of a full disk, names `path`.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}.part")
     lock = None
     try:
         _remove_left_over(path)
@@ -67,16 +67,22 @@ def temporary_beside(path: Path, folder: bool = False) -> Iterator[Path]:
             lock = _lock(temporary, wait=True)
         yield temporary
     except OSError as problem:
-        if problem.errno is not None and problem.filename in (None, str(temporary)):
-            problem.filename = str(path)
-        raise
+        names = [str(name) for name in (problem.filename, problem.filename2) if name is not None]
+        if problem.errno is None or (names and not any(name.startswith(str(temporary)) for name in names)):
+            raise
+        raise OSError(problem.errno, problem.strerror, str(path)) from problem
     finally:
         _remove(temporary)
         _unlock(lock)
 
 
+def _prefix(path: Path) -> str:
+    """How temporary names begin: with the name, or with a part of one that nearly fills 255 bytes."""
+    return f".{path.name[:50] if len(os.fsencode(path.name)) > 220 else path.name}."
+
+
 def _remove_left_over(path: Path) -> None:
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.part")
+    pattern = re.compile(rf"{re.escape(_prefix(path))}[0-9a-f]{{16}}\.part")
     for found in path.parent.iterdir() if os.access(path.parent, os.R_OK) else ():
         if pattern.fullmatch(found.name):
             lock = _lock(found, wait=False)
@@ -93,7 +99,7 @@ def _lock(path: Path, wait: bool) -> int | None:
     if fcntl is None:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -145,10 +151,13 @@ class Seen:
         CheckpointError
             Naming the file.
         """
-        now = Seen.now(self.path) if self.path.exists() else None
+        try:
+            now = Seen.now(self.path)
+        except OSError:  # removed, or out of reach for the user that this process has become
+            now = None
         if now == self or (mapped and (now is None or now.number != self.number)):
             return
-        found = "none" if now is None else f"one of {now.size:,} bytes, written since"
+        found = "none" if now is None else f"one of {now.size:,} bytes that was written to since"
         raise CheckpointError(
             f"{self.path}: expected the file of {self.size:,} bytes that was opened, found {found}; "
             "let what writes there finish, then open the model again"

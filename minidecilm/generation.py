@@ -187,6 +187,7 @@ def generation_steps(
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
     cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
+    model.check_files()
     model.backend.prepare(model.weights, model.kv_cache, progress)  # before the first clock starts
 
     def next_logits(on_layer: Callable[[int], Any] | None = None) -> tuple[Array, LayerClock]:
@@ -286,7 +287,7 @@ def _seeds(seed: Any, rows: int) -> list[int]:
 
 
 def _end_tokens(ids: Any) -> list[int]:
-    tokens = [ids] if np.ndim(ids) == 0 else list(ids)
+    tokens: list[Any] = np.ravel(list(ids) if isinstance(ids, set | frozenset) else ids).tolist()
     if not all(_is_integer(token) for token in tokens):
         raise ValueError(f"eos_token_ids: expected an integer or integers, found {ids!r}")
     return tokens

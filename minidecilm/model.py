@@ -3,7 +3,7 @@
 Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: see :mod:`minidecilm.observe`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,9 @@ class DeciLM:
         self.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)  # of sums and results
         self.rope_policy = rope_policy
         self.kv_cache = dtype if kv_cache == "compute" else kv_cache
+
+    #: Is called before tokens are generated: refuses to read on from files that were written to.
+    check_files: Callable[[], None] = staticmethod(lambda: None)
 
     def new_cache(
         self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None

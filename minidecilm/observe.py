@@ -141,13 +141,24 @@ def check_numbers(
     if sound:
         return
     for row in rows:
-        finder = FaultFinder()
-        model([row], observer=finder)
-        if finder.fault is not None:
-            raise ValueError(
-                f"{finder.fault} in {logits.dtype}: the weights are damaged, or too large for that dtype; "
-                "download them again, or try dtype='float64' of the numpy backend"
-            )
+        find_fault(model, row)
+
+
+def find_fault(model: Callable[..., Array], row: Sequence[int]) -> None:
+    """Let a model read one row, observed, and refuse it if a number is not finite or a norm vanishes.
+
+    Raises
+    ------
+    ValueError
+        Naming the first stage and layer with such a number.
+    """
+    finder = FaultFinder()
+    logits = model([row], observer=finder)
+    if finder.fault is not None:
+        raise ValueError(
+            f"{finder.fault} in {logits.dtype}: the weights are damaged, or too large for that dtype; "
+            "download them again, or try dtype='float64' of the numpy backend"
+        )
 
 
 class Showing:

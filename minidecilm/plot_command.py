@@ -10,6 +10,7 @@ from minidecilm.figures import OF_A_RUN, OF_CONFIGS
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
 from minidecilm.info import find_model
+from minidecilm.observe import find_fault
 from minidecilm.presets import PRESET_NAMES
 
 _MAX_CONTEXT = 1 << 24  # as large as a config's max_position_embeddings can be
@@ -120,4 +121,5 @@ def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageMode
     if len(ids) < 3:
         raise ValueError(f"--prompt: expected a text of at least two tokens, found {options.prompt!r}")
     check_length(lm.config, len(ids), 1, None)
+    find_fault(lm.model, ids)
     return lm, ids

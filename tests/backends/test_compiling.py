@@ -248,3 +248,25 @@ def test_a_full_disk_costs_one_line(limit, tmp_path):
     assert line.startswith(f"minidecilm: cannot keep compiled code in {tmp_path}")
     assert ": File too large;" in line
     assert not list(tmp_path.rglob("*.tmp.*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the system has no owners of files")
+@pytest.mark.parametrize("kind", ["relative", "open to all", "links in a circle"])
+def test_a_place_that_was_asked_for_and_is_not_used_is_said(tmp_path, kind):
+    place = tmp_path / "place"
+    if kind == "links in a circle":
+        place.symlink_to(place)
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+    asked = "place" if kind == "relative" else str(place)
+    code = "import minidecilm.backends.numba_backend.compiling as c; print(c.CACHE_FOLDER)"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": asked, "PYTHONPATH": str(PACKAGE.parent)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 0
+    assert str(place) not in found.stdout
+    assert found.stderr == (
+        f"minidecilm: NUMBA_CACHE_DIR={asked} is not used: expected a whole path that nobody else can write\n"
+    )

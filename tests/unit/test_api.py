@@ -1,6 +1,7 @@
 """Text in, text out: loading, streaming, stop strings, templates."""
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -362,9 +363,31 @@ def test_a_file_written_to_since_it_was_opened_is_not_read_on(tmp_path, lm):
     opened = minidecilm.load(folder)
     with weights.open("r+b") as file:
         file.truncate(len(content) // 2)
-    for call in (lambda: opened.generate("Once"), lambda: list(opened.stream("Once"))):
-        with pytest.raises(CheckpointError, match=r"expected the file of .* written since"):
+    for call in (
+        lambda: opened.generate("Once"),
+        lambda: list(opened.stream("Once")),
+        lambda: minidecilm.generate_tokens(opened.model, [1, 300]),
+    ):
+        with pytest.raises(CheckpointError, match=r"expected the file of .* written to since"):
             call()
+
+
+def test_what_is_not_mapped_may_change_while_a_model_is_open(tmp_path, lm, monkeypatch):
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
+    opened = minidecilm.load(folder)
+    (folder / "config.json").write_text("{}")
+    assert opened.generate("Once", **GREEDY) == lm.generate("Once", **GREEDY)
+
+    def out_of_reach(path):  # as for a process that has given up the rights it began with
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("minidecilm.files.Seen.now", out_of_reach)
+    assert opened.generate("Once", **GREEDY) == lm.generate("Once", **GREEDY)
+
+
+def test_an_interruption_comes_back_from_a_worker_process():
+    stopped = pickle.loads(pickle.dumps(minidecilm.Interrupted(["so far"])))
+    assert (type(stopped), stopped.generated) == (minidecilm.Interrupted, ["so far"])
 
 
 def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkeypatch, capsys):

@@ -11,11 +11,13 @@ import sys
 import time
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
 import minidecilm
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.cli import main
+from minidecilm.safetensors_file import TensorSource, read_safetensors, write_safetensors
 from tests import checks
 
 
@@ -423,3 +425,49 @@ def test_running_out_of_memory_is_said(capsys, monkeypatch):
 
     monkeypatch.setattr("minidecilm.cli.load", out_of_memory)
     assert run(capsys, "generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")
+
+
+def test_a_full_disk_behind_standard_error_takes_nothing_from_the_text():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("the system has no device that is always full")
+    command = [sys.executable, "-m", "minidecilm", "generate", "Once", "--max-new-tokens", "3"]
+    with open("/dev/full", "w") as full:
+        found = subprocess.run([*command, "--temperature", "0"], stdout=subprocess.PIPE, stderr=full)
+    text = minidecilm.generate("Once", max_new_tokens=3, temperature=0)
+    assert (found.returncode, found.stdout.decode()) == (0, text + "\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("é" * 6, "standard input: expected at most 10 bytes of text, found more"),
+        ("ab\xe9".encode("latin-1"), "found the byte 0xE9 at position 2"),
+        (b"\xef\xbb\xbf", "the prompt is empty"),  # a byte-order mark
+    ],
+    ids=["long", "latin-1", "mark"],
+)
+def test_what_standard_input_holds(capsys, monkeypatch, data, expected):
+    monkeypatch.setattr("minidecilm.cli._MAX_PROMPT_BYTES", 10)
+    data = data.encode() if isinstance(data, str) else data
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    code, out, err = run(capsys, "generate", "-")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert expected in err
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_numbers_that_overflow_are_named_by_every_command_that_runs_a_model(capsys, tmp_path, backend):
+    folder = shutil.copytree(checks.GOLDEN, tmp_path / "huge")
+    name = "model.layers.3.mlp.down_proj.weight"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    shard = folder / index["weight_map"][name]
+    tensors = {key: np.array(value) for key, value in read_safetensors(shard).tensors.items()}
+    tensors[name] = tensors[name] * tensors[name].dtype.type(1e30)
+    write_safetensors(shard, [TensorSource.from_array(*item) for item in tensors.items()])
+    fault = "input_layernorm of layer 4 vanishes"
+    code, _, err = run(capsys, "compare", folder, "--tokens", 5, "--backend", backend)
+    assert f"the first run: {fault}" in err
+    assert f"the second run: {fault}" in err
+    code, out, err = run(capsys, "bench", folder, "--backend", backend)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"minidecilm bench: {fault}")

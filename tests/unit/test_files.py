@@ -10,7 +10,7 @@ import pytest
 
 from minidecilm.checkpoint_writer import write_random_checkpoint
 from minidecilm.config import Config, LayerConfig
-from minidecilm.files import replacing
+from minidecilm.files import replacing, temporary_beside
 
 TINY = Config(32, 8, 2, 4, (LayerConfig(2, 16),), 64)
 
@@ -156,3 +156,31 @@ def test_an_error_of_the_disk_names_the_file(tmp_path):
         raise OSError(28, "No space left on device")
     with pytest.raises(FileNotFoundError, match=r"nowhere/file'$"), replacing(tmp_path / "nowhere/file"):
         pass
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_error_inside_a_temporary_folder_names_what_was_to_be_written(tmp_path, copied):
+    def fail():
+        with temporary_beside(tmp_path / "new", folder=True) as temporary:
+            inside = str(temporary / "inside")
+            names = ("/elsewhere", None, inside) if copied else (inside,)
+            raise OSError(28, "No space left on device", *names)
+
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'new'}'$"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_fills_what_a_name_may_take(tmp_path):
+    target = tmp_path / ("x" * 250)
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 250]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a pipe")
+def test_a_pipe_named_as_a_left_over_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".file.0123456789abcdef.part")
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "file").read_text() == "whole"

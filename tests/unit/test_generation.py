@@ -76,7 +76,7 @@ def test_eos_ends_a_row_while_others_go_on(model):
     np.testing.assert_array_equal(found[1], whole[1])
     assert trace[-1].finished == ["eos", "length"]
     assert trace[at + 1].tokens[0] is None
-    for one in (eos, np.int64(eos), [eos]):
+    for one in (eos, np.int64(eos), np.array(eos), [eos], {eos}):
         found = minidecilm.generate_tokens(model, [5, 9], max_new_tokens=12, temperature=0, eos_token_ids=one)
         assert found.tolist() == whole[0][: at + 1].tolist()
     going_on = minidecilm.generate_tokens(ending, [5, 9], max_new_tokens=12, temperature=0, eos_token_ids=())

@@ -41,8 +41,8 @@ def _cache_folder() -> Path | None:
     for base in _places():
         folder = base / f"kernels-{digest[:16]}"
         # A relative place would be another one in every working directory: without a home, "~" is a name.
-        if base.is_absolute() and _private(base):
-            with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # RuntimeError: links in a circle
+            if base.is_absolute() and _private(base):
                 base.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.mkdir(mode=0o700, exist_ok=True)
                 if os.access(folder, os.W_OK) and _private(base) and _ours(folder):
@@ -83,13 +83,18 @@ def _ours(place: Path, may_add: bool = False) -> bool:
     return status.st_uid in (os.geteuid(), root) and bool(harmless or not status.st_mode & others)
 
 
-CACHE_FOLDER = _cache_folder()
-
-
 @cache
 def _say_once(message: str) -> None:
     if sys.stderr is not None:
         print(f"minidecilm: {message}", file=sys.stderr)
+
+
+CACHE_FOLDER = _cache_folder()
+_asked_for = config.CACHE_DIR  # type: ignore[attr-defined]
+if _asked_for and (CACHE_FOLDER is None or CACHE_FOLDER.parent != Path(_asked_for)):
+    _say_once(f"NUMBA_CACHE_DIR={_asked_for} is not used: expected a whole path that nobody else can write")
+if CACHE_FOLDER is None:
+    _say_once("no private folder for compiled code was found, so every run compiles: set NUMBA_CACHE_DIR")
 
 
 class _CacheFile(IndexDataCacheFile):
@@ -194,7 +199,7 @@ class _Announcement(event.Listener):
         if self.said or not module.startswith(__package__) or not (sys.stderr and sys.stderr.isatty()):
             return
         self.said = True
-        print("compiling for this CPU: takes up to half a minute", file=sys.stderr)
+        print("compiling for this CPU: takes a minute or so", file=sys.stderr)
 
     def on_end(self, occurrence: Any) -> None:
         """Numba is done."""
