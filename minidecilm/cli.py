@@ -99,7 +99,8 @@ def _say_on_bus_error(command: str, options: argparse.Namespace) -> None:
         os.write(2, line.encode(errors="replace"))
         os._exit(2)
 
-    # Python's own handlers would run only after the read, which fails.
+    # Python's own handlers would run only after the read, which fails. This one takes the GIL, so what reads
+    # mapped weights in other threads must leave it: Numba's kernels are nogil, NumPy's products release it.
     _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(say))
     ctypes.CDLL(None).signal(int(signal.SIGBUS), _handlers[-1])
 
