@@ -311,6 +311,7 @@ def record(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(DeciLM, "__call__", compute)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
     monkeypatch.setattr(diverge, "compare", compare)
+    monkeypatch.setattr("minidecilm.cli.find_fault", lambda *arguments: None)
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "probe", lambda *arguments: None)
     monkeypatch.setattr(bench_report, "report", lambda *arguments: {"speed": 1})
