@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,11 @@ def resolved(path: Path) -> Path:
     OSError
         If the links lead in a circle.
     """
-    try:
-        return path.resolve()
-    except RuntimeError:  # up to Python 3.12
-        raise OSError(f"{path}: its links lead in a circle; give another name") from None
+    with suppress(RuntimeError):  # how Python up to 3.12 finds a circle; later ones return a link
+        found = path.resolve()
+        if not found.is_symlink():
+            return found
+    raise OSError(f"{path}: its links lead in a circle; give another name")
 
 
 @contextmanager

@@ -11,8 +11,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/files.py",
-        "return path.resolve()",
-        "return path.absolute()",
+        "found = path.resolve()",
+        "found = path.absolute()",
         "tests/unit/test_files.py::test_a_link_is_written_through",
     ),
     Mutation(
