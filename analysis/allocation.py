@@ -2,8 +2,8 @@
 
 The method is ours, and not Deci's AutoNAC: pool the KV heads of one layer at a time and measure the extra
 held-out loss, assume that these losses add up, choose the best heads for every cache budget by dynamic
-programming (``minidecilm/allocate.py``). Nothing is trained after pooling: what is found is which layers give
-way first, not how good a model trained with those heads would be.
+programming (``minidecilm/experiments/allocate.py``). Nothing is trained after pooling: what is found is which
+layers give way first, not how good a model trained with those heads would be.
 
 Half of the held-out stories are for choosing. On the other half every allocation that pooling can reach is
 measured for real: it shows how far the additive prediction is off, and what the best choice would have been.
@@ -26,8 +26,8 @@ from typing import Any
 
 from analysis.result import write_result
 from minidecilm import load, measure_allocations, sensitivity, text_rows
-from minidecilm.allocate import allocation_front, cache_bytes
-from minidecilm.machine import usable_cores
+from minidecilm.bench.machine import usable_cores
+from minidecilm.experiments.allocate import allocation_front, cache_bytes
 
 TEXT = Path(__file__).parent / "data" / "held_out.txt"
 KV_CACHE = "bfloat16"

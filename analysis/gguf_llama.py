@@ -12,10 +12,10 @@ import gguf
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from minidecilm.checkpoint_writer import write_checkpoint
 from minidecilm.config import Config, LayerConfig
 from minidecilm.ops import Array
-from minidecilm.safetensors_file import TensorSource
+from minidecilm.weights.checkpoint_writer import write_checkpoint
+from minidecilm.weights.safetensors_file import TensorSource
 
 _PRE_TOKENIZER = "smollm"  # single digits, then the pattern of GPT-2
 

@@ -11,7 +11,8 @@ import numpy as np
 
 import minidecilm
 from analysis.common import FIGURES, run, save
-from minidecilm import feeding, plots
+from minidecilm import plots
+from minidecilm.experiments import feeding
 from minidecilm.model import DeciLM
 from minidecilm.rope import POLICIES
 

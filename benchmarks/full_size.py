@@ -87,7 +87,7 @@ def generate_here(folder: Path, run: Run) -> dict[str, Any]:
 def prepare(folder: Path) -> None:
     """Write what is not there of the checkpoint and its quantised forms."""
     import minidecilm
-    from minidecilm.quantize import quantize_checkpoint
+    from minidecilm.weights.quantize import quantize_checkpoint
 
     if not folder.exists():
         minidecilm.write_random_checkpoint(minidecilm.preset("decilm-6b"), folder)

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from minidecilm.bench.machine import cpu_model
 from minidecilm.files import replacing
-from minidecilm.machine import cpu_model
 
 RESULTS = Path(__file__).parent / "results"
 

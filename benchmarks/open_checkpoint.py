@@ -23,7 +23,7 @@ MEMORY = ("total", "anonymous")
 
 
 def open_ours(folder: Path) -> Iterator[object]:
-    from minidecilm.checkpoint import open_checkpoint
+    from minidecilm.weights.checkpoint import open_checkpoint
 
     yield
     yield open_checkpoint(folder)
@@ -97,7 +97,7 @@ def main() -> None:
         return
 
     from minidecilm import preset
-    from minidecilm.checkpoint import open_checkpoint, write_random_checkpoint
+    from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
 
     if not arguments.folder.exists():
         start = time.perf_counter()

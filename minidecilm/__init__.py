@@ -13,20 +13,20 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from typing import Any
 
-    from minidecilm.allocate import choose_allocation
     from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
-    from minidecilm.checkpoint import write_random_checkpoint
     from minidecilm.config import Config, LayerConfig
-    from minidecilm.diverge import compare, first_difference
     from minidecilm.errors import CheckpointError, ConfigError, Interrupted
-    from minidecilm.evaluate import text_rows, token_losses
+    from minidecilm.experiments.allocate import choose_allocation
+    from minidecilm.experiments.compare import compare, first_difference
+    from minidecilm.experiments.evaluate import text_rows, token_losses
+    from minidecilm.experiments.pooling import pool_kv_heads
+    from minidecilm.experiments.sweep import measure_allocations, sensitivity
     from minidecilm.generation import generate_tokens
     from minidecilm.observe import STAGES, Recorder
-    from minidecilm.pooling import pool_kv_heads
     from minidecilm.presets import PRESET_NAMES, preset
-    from minidecilm.quantize import quantize_checkpoint
-    from minidecilm.sweep import measure_allocations, sensitivity
     from minidecilm.trace import Step, Totals
+    from minidecilm.weights.checkpoint import write_random_checkpoint
+    from minidecilm.weights.quantize import quantize_checkpoint
 
 __version__ = "0.1.0"
 
@@ -62,31 +62,31 @@ __all__ = [
 
 # Importing the package loads none of it: a name, or a module of the package, is loaded when it is first used.
 _HOMES = {
-    "choose_allocation": "allocate",
+    "choose_allocation": "experiments.allocate",
     "PROMPT_TEMPLATES": "api",
     "LanguageModel": "api",
     "generate": "api",
     "load": "api",
     "stream": "api",
-    "write_random_checkpoint": "checkpoint",
+    "write_random_checkpoint": "weights.checkpoint",
     "Config": "config",
     "LayerConfig": "config",
-    "compare": "diverge",
-    "first_difference": "diverge",
+    "compare": "experiments.compare",
+    "first_difference": "experiments.compare",
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "Interrupted": "errors",
-    "text_rows": "evaluate",
-    "token_losses": "evaluate",
+    "text_rows": "experiments.evaluate",
+    "token_losses": "experiments.evaluate",
     "generate_tokens": "generation",
     "STAGES": "observe",
     "Recorder": "observe",
-    "pool_kv_heads": "pooling",
+    "pool_kv_heads": "experiments.pooling",
     "PRESET_NAMES": "presets",
     "preset": "presets",
-    "quantize_checkpoint": "quantize",
-    "measure_allocations": "sweep",
-    "sensitivity": "sweep",
+    "quantize_checkpoint": "weights.quantize",
+    "measure_allocations": "experiments.sweep",
+    "sensitivity": "experiments.sweep",
     "Step": "trace",
     "Totals": "trace",
 }

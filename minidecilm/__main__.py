@@ -17,7 +17,7 @@ def run() -> int:
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in a shell's background
     if heeded:
         signal.signal(signal.SIGINT, _stop)
-    from minidecilm.cli import main
+    from minidecilm.cli.main import main
 
     if heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)

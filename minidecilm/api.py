@@ -9,18 +9,18 @@ from typing import Unpack, overload
 import numpy as np
 
 from minidecilm.backends import Backend, create_backend
-from minidecilm.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
 from minidecilm.files import hub_name
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
-from minidecilm.packed import Weight
 from minidecilm.presets import PRESET_NAMES
 from minidecilm.progress import progress_bar
-from minidecilm.quantize import quantize_weights
-from minidecilm.scheme import BITS, Scheme
 from minidecilm.tokenizer import TextStream, Tokenizer
+from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
+from minidecilm.weights.packed import Weight
+from minidecilm.weights.quantize import quantize_weights
+from minidecilm.weights.scheme import BITS, Scheme
 
 WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
 DEMO_FOLDER = Path(__file__).parent / "demo"
@@ -307,7 +307,7 @@ def load(
     weights : {"stored", "float64", "float32", "bfloat16", "int8", "int4"}
         Storage dtype in memory. "stored" maps the file as it is; the others convert, which reads all of it.
         int8 and int4 share a scale among 64 columns; for other groups, and to do it once, see
-        :func:`minidecilm.quantize.quantize_checkpoint`.
+        :func:`minidecilm.weights.quantize.quantize_checkpoint`.
     dtype : {"float32", "float64", "bfloat16"}
         Compute and accumulate dtype; the backends say which they have. "bfloat16", on a GPU, rounds what is
         multiplied and accumulates in float32.

@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from minidecilm.backends.host import HOST, Host
 from minidecilm.config import Config
-from minidecilm.host import HOST, Host
 from minidecilm.ops import Array
 
 #: Names of what keys and values may be stored as; "compute" stands for the compute dtype.

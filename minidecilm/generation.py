@@ -8,9 +8,9 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from minidecilm.backends.host import on_host
 from minidecilm.config import Config
 from minidecilm.errors import Interrupted
-from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.observe import check_numbers
 from minidecilm.ops import Array

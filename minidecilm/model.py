@@ -14,7 +14,7 @@ from minidecilm.cache import KV_CACHES, KVCache, Window
 from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
-from minidecilm.packed import Weight
+from minidecilm.weights.packed import Weight
 
 
 class DeciLM:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 from minidecilm.ops import Array
 
 #: Every stage of a forward pass, in the order they are computed. The first and the last two happen once, the

@@ -15,7 +15,8 @@ import matplotlib
 import numpy as np
 
 import minidecilm
-from minidecilm import feeding, ops, plots, rope
+from minidecilm import ops, plots, rope
+from minidecilm.experiments import feeding
 from minidecilm.plots.style import BLUE, VERMILION
 from minidecilm.sampling import log_softmax
 

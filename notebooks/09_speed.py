@@ -15,7 +15,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from minidecilm import Config, bench, bench_report, costs, plots, preset
+from minidecilm import Config, costs, plots, preset
+from minidecilm.bench import report as bench_report
+from minidecilm.bench import timing as bench
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 

@@ -13,7 +13,8 @@
 import matplotlib
 import numpy as np
 
-from minidecilm import costs, info, plots, preset
+from minidecilm import costs, plots, preset
+from minidecilm.cli import info
 from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)

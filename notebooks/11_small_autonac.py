@@ -25,7 +25,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import plots
-from minidecilm.allocate import allocation_front, cache_bytes
+from minidecilm.experiments.allocate import allocation_front, cache_bytes
 from minidecilm.plots.style import BLUE, GREY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)

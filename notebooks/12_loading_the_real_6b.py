@@ -25,11 +25,12 @@ import matplotlib
 import numpy as np
 
 import minidecilm
-from minidecilm import costs, info, plots, preset
+from minidecilm import costs, plots, preset
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
+from minidecilm.cli import info
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
 
 matplotlib.rcParams.update(plots.LIGHT)
 full_size = json.loads(Path("../benchmarks/results/full_size.json").read_text())

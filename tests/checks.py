@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import minidecilm
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
 

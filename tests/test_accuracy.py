@@ -9,7 +9,7 @@ import pytest
 import minidecilm
 from benchmarks import accuracy
 from benchmarks.accuracy import BOUNDS, KERNELS, Setting, Tally
-from minidecilm import quantize
+from minidecilm.weights import quantize
 from tests.backends.kernels import make
 
 STORIES = 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidecilm import preset
-from minidecilm.cli import main
+from minidecilm.cli.main import main
 from minidecilm.costs import kv_cache_bytes
 from minidecilm.model import DeciLM
 from tests import checks

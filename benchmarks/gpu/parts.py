@@ -13,7 +13,7 @@ import minidecilm
 from benchmarks.gpu.setup import KV_CACHE, OURS, THEIRS, Setup, batches, measured_device, spread
 from minidecilm import costs
 from minidecilm.backends import create_backend
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.sampling import Sampling, sample
 

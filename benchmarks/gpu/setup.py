@@ -16,8 +16,8 @@ from minidecilm import Config, costs, preset
 from minidecilm.backends import Backend, create_backend
 from minidecilm.cache import KVCache
 from minidecilm.model import DeciLM
-from minidecilm.packed import BFLOAT16
-from minidecilm.random_weights import random_weights
+from minidecilm.weights.packed import BFLOAT16
+from minidecilm.weights.random_weights import random_weights
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "deci_tiny"
 KV_CACHE = "bfloat16"

@@ -13,7 +13,7 @@ from benchmarks.peers.gguf_writer import ensure_gguf
 from benchmarks.peers.goals import GOALS, Goal
 from benchmarks.peers.runner import Worker, race, spread
 from benchmarks.peers.scenarios import ATTENDING, FEEDING, THREADS
-from minidecilm.quantize import quantize_checkpoint
+from minidecilm.weights.quantize import quantize_checkpoint
 
 CPU_FLAGS = (
     "avx2",

@@ -23,7 +23,7 @@ from minidecilm.costs import (
     weight_bytes,
 )
 from minidecilm.costs.parts import part_of
-from minidecilm.scheme import BITS
+from minidecilm.weights.scheme import BITS
 
 FOLDER = Path(__file__).parent
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidecilm import ops
-from minidecilm.host import HOST, Host
+from minidecilm.backends.host import HOST, Host
 
 BACKENDS = ("auto", "numpy", "numba", "cupy")
 

@@ -6,8 +6,8 @@ from numbers import Integral
 from typing import NamedTuple
 
 from minidecilm.config import FLOAT_BYTES, Config
-from minidecilm.packed import packed_nbytes
-from minidecilm.scheme import BITS, Scheme
+from minidecilm.weights.packed import packed_nbytes
+from minidecilm.weights.scheme import BITS, Scheme
 
 #: How weights are stored: a float dtype; "int8" or "int4", in groups of 64 columns; a Scheme for any other
 #: group; None for the dtype that the model was published in.
@@ -25,7 +25,7 @@ def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredT
     """Dtype and bytes of every tensor of a model, by name.
 
     In a quantised model embedding and norms stay in the published dtype, and the head takes int8: see
-    :mod:`minidecilm.scheme`.
+    :mod:`minidecilm.weights.scheme`.
 
     Parameters
     ----------

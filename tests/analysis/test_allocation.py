@@ -9,8 +9,8 @@ import pytest
 import minidecilm
 from analysis import allocation
 from analysis.result import RESULTS
-from minidecilm.allocate import allocation_front
-from minidecilm.evaluate import text_rows
+from minidecilm.experiments.allocate import allocation_front
+from minidecilm.experiments.evaluate import text_rows
 from training.stories import HELD_OUT_START, stories
 
 TEXTS = ["Once upon a time, there was a fox.", "Lily lost her ball.", "One day, Tom ran home.", "The end."]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config, LayerConfig
-from minidecilm.random_weights import random_weights
+from minidecilm.weights.checkpoint import open_checkpoint
+from minidecilm.weights.random_weights import random_weights
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("tokenizers")

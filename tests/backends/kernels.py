@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from minidecilm.backends import Backend, create_backend, numba_backend
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 from tests.backends.cuda_on_cpu import cupy as stand_in
 
 SEPARATOR = "\n==== next ====\n"  # of what a script prints

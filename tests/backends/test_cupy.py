@@ -16,9 +16,9 @@ import pytest
 import minidecilm
 from minidecilm import costs
 from minidecilm.backends import create_backend
+from minidecilm.backends.host import on_host
 from minidecilm.cache import Visible
 from minidecilm.config import Config, LayerConfig
-from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
 from tests import checks

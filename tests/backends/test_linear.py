@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minidecilm import ops
-from minidecilm.packed import PackedWeight
+from minidecilm.weights.packed import PackedWeight
 from tests.backends import kernels
 
 FLOATS = ("float32", "float64", "bfloat16", "float16")

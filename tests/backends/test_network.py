@@ -9,8 +9,8 @@ import pytest
 
 import minidecilm
 from minidecilm.backends import AUTO_PARAMETERS, create_backend, numba_backend
+from minidecilm.backends.host import on_host
 from minidecilm.config import Config, LayerConfig
-from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from tests import checks
 from tests.backends import kernels

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minidecilm import cli
 from minidecilm.backends.numba_backend import threads
+from minidecilm.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

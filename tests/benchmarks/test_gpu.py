@@ -14,8 +14,8 @@ from benchmarks.gpu.page import page
 from benchmarks.gpu.setup import GOLDEN, OURS, THEIRS, Setup, Sizes, batches
 from benchmarks.machine import RESULTS
 from minidecilm import costs
+from minidecilm.backends.host import on_host
 from minidecilm.config import Config, LayerConfig
-from minidecilm.host import on_host
 from minidecilm.sampling import Sampling, sample
 from tests.backends import kernels, test_cupy
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from minidecilm import cli
+from minidecilm.cli import main as cli
 from tests.docs.pages import DOCS, FENCE, PAGES, ROOT, blocks, commands, readers_folder, refreshed, run
 
 NUMBER = re.compile(r"(?<![\w.,#-])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w-])")

@@ -14,7 +14,8 @@ import pytest
 
 import minidecilm
 from docs import generate
-from minidecilm import Config, ConfigError, Step, info, preset
+from minidecilm import Config, ConfigError, Step, preset
+from minidecilm.cli import info
 from minidecilm.config import IGNORED, READ, REQUIRED_VALUES
 from tests.docs.site import WARNINGS
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidecilm.allocate import Sensitivity, allocation_front, cache_bytes, choose_allocation
 from minidecilm.backends.numpy_backend import NUMPY
 from minidecilm.config import Config, LayerConfig
+from minidecilm.experiments.allocate import Sensitivity, allocation_front, cache_bytes, choose_allocation
 from minidecilm.model import DeciLM
-from minidecilm.random_weights import random_weights
+from minidecilm.weights.random_weights import random_weights
 
 unhurried = settings(deadline=None)  # the machine may be busy
 

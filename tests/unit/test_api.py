@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import cli, info
 from minidecilm.api import DEMO_FOLDER, _RowText
-from minidecilm.checkpoint_writer import write_checkpoint
+from minidecilm.cli import info
+from minidecilm.cli import main as cli
 from minidecilm.errors import CheckpointError
 from minidecilm.files import hub_name
-from minidecilm.safetensors_file import TensorSource
+from minidecilm.weights.checkpoint_writer import write_checkpoint
+from minidecilm.weights.safetensors_file import TensorSource
 from tests import checks
 from tests.unit.scripted import saying
 from tests.unit.test_tokenizer import train

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import bench, bench_report, costs, machine
+from minidecilm import costs
 from minidecilm.api import WEIGHTS
 from minidecilm.backends import create_backend
-from minidecilm.bench import Limits, Plan
-from minidecilm.cli import main
+from minidecilm.bench import machine
+from minidecilm.bench import report as bench_report
+from minidecilm.bench import timing as bench
+from minidecilm.bench.timing import Limits, Plan
+from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
-from minidecilm.packed import PackedWeight
-from minidecilm.random_weights import random_weights
+from minidecilm.weights.packed import PackedWeight
+from minidecilm.weights.random_weights import random_weights
 
 TINY = Config(
     vocab_size=80,

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from minidecilm import checkpoint_writer, load, preset
-from minidecilm.checkpoint import Checkpoint, open_checkpoint, write_random_checkpoint
-from minidecilm.checkpoint_writer import plan_shards, write_checkpoint
-from minidecilm.cli import main
+from minidecilm import load, preset
+from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.quantize import quantize_checkpoint
-from minidecilm.safetensors_file import TensorSource, read_safetensors, write_safetensors
+from minidecilm.weights import checkpoint_writer
+from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint, write_random_checkpoint
+from minidecilm.weights.checkpoint_writer import plan_shards, write_checkpoint
+from minidecilm.weights.quantize import quantize_checkpoint
+from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 
 GOLDEN = Path(os.environ.get("MINIDECILM_GOLDEN", Path(__file__).parents[1] / "golden" / "deci_tiny"))
 TINY = Config(

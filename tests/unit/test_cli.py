@@ -16,8 +16,8 @@ import pytest
 
 import minidecilm
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.cli import main
-from minidecilm.safetensors_file import TensorSource, read_safetensors, write_safetensors
+from minidecilm.cli.main import main
+from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 from tests import checks
 
 
@@ -109,7 +109,7 @@ def test_closed_standard_input_is_one_line():
 SLOW = """
 import sys, time
 from minidecilm import generation, trace
-from minidecilm.cli import main
+from minidecilm.cli.main import main
 
 class SlowClock(trace.LayerClock):
     def __call__(self, *arguments):
@@ -335,7 +335,7 @@ def test_compare_sees_rotary_policies_part_beyond_m(capsys):
 HEEDING_CTRL_C = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from minidecilm.cli import main
+from minidecilm.cli.main import main
 sys.exit(main())
 """
 
@@ -390,7 +390,7 @@ def test_a_file_cut_short_during_a_run_is_one_line(tmp_path):
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.5])
 def test_ctrl_c_while_the_program_loads_is_one_line(delay):
     """The first moments are Python's own: it may not have got to this package yet."""
-    code = HEEDING_CTRL_C.replace("minidecilm.cli import main", "minidecilm.__main__ import run as main")
+    code = HEEDING_CTRL_C.replace("minidecilm.cli.main import main", "minidecilm.__main__ import run as main")
     code = code.replace("\nsys.exit", "\nprint('begun', flush=True)\nsys.exit")
     with subprocess.Popen(
         [sys.executable, "-c", code, "generate", "Once", "--max-new-tokens", "1000"],
@@ -423,7 +423,7 @@ def test_running_out_of_memory_is_said(capsys, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("minidecilm.cli.load", out_of_memory)
+    monkeypatch.setattr("minidecilm.cli.main.load", out_of_memory)
     assert run(capsys, "generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")
 
 
@@ -447,7 +447,7 @@ def test_a_full_disk_behind_standard_error_takes_nothing_from_the_text():
     ids=["long", "latin-1", "mark"],
 )
 def test_what_standard_input_holds(capsys, monkeypatch, data, expected):
-    monkeypatch.setattr("minidecilm.cli._MAX_PROMPT_BYTES", 10)
+    monkeypatch.setattr("minidecilm.cli.main._MAX_PROMPT_BYTES", 10)
     data = data.encode() if isinstance(data, str) else data
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     code, out, err = run(capsys, "generate", "-")

@@ -8,12 +8,12 @@ import minidecilm
 from minidecilm import costs
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.cache import KVCache
-from minidecilm.checkpoint import open_checkpoint, write_random_checkpoint
 from minidecilm.config import Config, LayerConfig
-from minidecilm.packed import GROUPS
-from minidecilm.quantize import quantize_checkpoint
-from minidecilm.random_weights import random_weights
-from minidecilm.scheme import Scheme
+from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.packed import GROUPS
+from minidecilm.weights.quantize import quantize_checkpoint
+from minidecilm.weights.random_weights import random_weights
+from minidecilm.weights.scheme import Scheme
 from tests import checks
 
 # No size is a multiple of a panel of 16 rows, of 8 columns, or of a group.

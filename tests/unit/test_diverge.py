@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.bench import first_layers
-from minidecilm.checkpoint_writer import TensorSource, write_checkpoint
-from minidecilm.diverge import Difference, compare, first_difference
+from minidecilm.bench.timing import first_layers
+from minidecilm.experiments.compare import Difference, compare, first_difference
 from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES
+from minidecilm.weights.checkpoint_writer import TensorSource, write_checkpoint
 from tests import checks
 from tests.unit.test_cli import run
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import evaluate
-from minidecilm.evaluate import TokenLosses, text_rows, token_losses
+from minidecilm.experiments import evaluate
+from minidecilm.experiments.evaluate import TokenLosses, text_rows, token_losses
 from tests import checks
 
 M = 64  # context length of the golden model

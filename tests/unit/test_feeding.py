@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minidecilm import feeding
+from minidecilm.experiments import feeding
 from tests import checks
 
 

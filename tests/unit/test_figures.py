@@ -7,7 +7,7 @@ import pytest
 
 import minidecilm
 from minidecilm import plots, preset
-from minidecilm.cli import main
+from minidecilm.cli.main import main
 from minidecilm.observe import Recorder
 from minidecilm.plots.axes import points_of
 

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import MAX_CONFIG_BYTES, Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.packed import packed_shapes
-from minidecilm.safetensors_file import MAX_HEADER_BYTES
-from minidecilm.scheme import Scheme
+from minidecilm.weights.checkpoint import open_checkpoint
+from minidecilm.weights.packed import packed_shapes
+from minidecilm.weights.safetensors_file import MAX_HEADER_BYTES
+from minidecilm.weights.scheme import Scheme
 
 Files = dict[str, Any]  # name in the folder -> its bytes, or what to put there instead
 FOLDER, PIPE = object(), object()

@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import bench, bench_report, costs, diverge, info, plots
-from minidecilm.checkpoint import open_checkpoint
-from minidecilm.cli import build_parser
+from minidecilm import costs, plots
+from minidecilm.bench import report as bench_report
+from minidecilm.bench import timing as bench
+from minidecilm.cli import info
+from minidecilm.cli.main import build_parser
+from minidecilm.experiments import compare as diverge
 from minidecilm.model import DeciLM
+from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
 from tests.unit.test_bench import TINY
 from tests.unit.test_cli import run
@@ -311,7 +315,7 @@ def record(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(DeciLM, "__call__", compute)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
     monkeypatch.setattr(diverge, "compare", compare)
-    monkeypatch.setattr("minidecilm.cli.find_fault", lambda *arguments: None)
+    monkeypatch.setattr("minidecilm.cli.main.find_fault", lambda *arguments: None)
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "probe", lambda *arguments: None)
     monkeypatch.setattr(bench_report, "report", lambda *arguments: {"speed": 1})

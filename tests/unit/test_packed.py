@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidecilm import ops, packed
-from minidecilm.packed import BFLOAT16, CODE_DTYPES, GROUPS, PackedWeight, packed_shapes
+from minidecilm import ops
+from minidecilm.weights import packed
+from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, GROUPS, PackedWeight, packed_shapes
 
 RANGES = {8: (-127, 127), 4: (-8, 7)}
 # Odd rows, columns that fill neither a word, a byte pair nor a group, exactly one panel, a single value.

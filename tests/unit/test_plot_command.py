@@ -10,7 +10,7 @@ import pytest
 
 from minidecilm import preset
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.figures import OF_A_RUN, OF_CONFIGS
+from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from tests import checks
 from tests.unit.test_cli import run
 

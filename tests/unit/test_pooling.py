@@ -8,10 +8,10 @@ import pytest
 import minidecilm
 from minidecilm.backends.numpy_backend import NUMPY
 from minidecilm.config import Config, LayerConfig
+from minidecilm.experiments.pooling import pool_kv_heads
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
-from minidecilm.pooling import pool_kv_heads
-from minidecilm.random_weights import random_weights
+from minidecilm.weights.random_weights import random_weights
 
 CONFIG = Config(
     vocab_size=40,

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidecilm
-from minidecilm import checkpoint_writer, quantize
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.checkpoint import open_checkpoint, write_random_checkpoint
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.packed import GROUPS, PackedWeight, packed_shapes, unpack_codes
-from minidecilm.quantize import quantize_checkpoint, quantize_weight
-from minidecilm.safetensors_file import read_safetensors
-from minidecilm.scheme import Scheme
+from minidecilm.weights import checkpoint_writer, quantize
+from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.packed import GROUPS, PackedWeight, packed_shapes, unpack_codes
+from minidecilm.weights.quantize import quantize_checkpoint, quantize_weight
+from minidecilm.weights.safetensors_file import read_safetensors
+from minidecilm.weights.scheme import Scheme
 
 # Nothing is a multiple of a panel, a word or a group but the embedding's 37 rows, of which none may be.
 ODD = Config(

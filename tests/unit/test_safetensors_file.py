@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from minidecilm.errors import CheckpointError
-from minidecilm.safetensors_file import (
+from minidecilm.weights.safetensors_file import (
     DTYPES,
     MAX_HEADER_BYTES,
     TensorSource,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from minidecilm.api import load
-from minidecilm.evaluate import text_rows, token_losses
+from minidecilm.experiments.evaluate import text_rows, token_losses
+from minidecilm.experiments.pooling import pool_kv_heads
+from minidecilm.experiments.sweep import measure_allocations, sensitivity
 from minidecilm.model import DeciLM
-from minidecilm.pooling import pool_kv_heads
-from minidecilm.sweep import measure_allocations, sensitivity
 from tests import checks
 
 GENERATOR = np.random.default_rng(3)

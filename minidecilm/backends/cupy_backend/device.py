@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from minidecilm import costs
 from minidecilm.backends.cupy_backend.kernels import launch
+from minidecilm.backends.host import Host
 from minidecilm.config import Config
-from minidecilm.host import Host
-from minidecilm.packed import BFLOAT16, PackedWeight, Weight
 from minidecilm.progress import progress_bar
+from minidecilm.weights.packed import BFLOAT16, PackedWeight, Weight
 
 #: Left free for CUDA graphs, cuBLAS and what the allocator cannot reuse.
 RESERVED = 512 << 20
@@ -36,7 +36,7 @@ class Matrix:
     storage : {"float32", "bfloat16", "int8", "int4"}
     data : device array
         (out, stride) float32, or bfloat16 as its bits, with zeros in columns beyond `in`; or the codes of a
-        :class:`minidecilm.packed.PackedWeight` as they lie in the file.
+        :class:`minidecilm.weights.packed.PackedWeight` as they lie in the file.
     shape : tuple of int
         (out, in).
     scales : device array, optional

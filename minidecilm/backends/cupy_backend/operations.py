@@ -10,7 +10,7 @@ from minidecilm import ops
 from minidecilm.backends.cupy_backend import products
 from minidecilm.backends.cupy_backend.device import Gpu, Mask, Matrix, copy_heads, storage_of
 from minidecilm.backends.cupy_backend.kernels import launch
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 
 #: Tokens up to which a product is made by our kernels, which read the weights once for each 64 of them;
 #: beyond, cuBLAS is given bfloat16 matrices.

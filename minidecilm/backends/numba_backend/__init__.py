@@ -20,7 +20,7 @@ from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend.preparing import prepare
 from minidecilm.backends.numba_backend.threads import alone, check_threads
 from minidecilm.ops import Array
-from minidecilm.packed import PackedWeight
+from minidecilm.weights.packed import PackedWeight
 
 #: Set this environment variable to one of :data:`KERNELS` to choose; by default the CPU decides.
 KERNELS_VARIABLE = "MINIDECILM_KERNELS"

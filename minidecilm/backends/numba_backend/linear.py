@@ -5,7 +5,7 @@ and all there is to do is to keep it busy. A few tokens: the same, but each weig
 all of them. Many tokens: arithmetic sets the speed; weights are widened once, 16 rows side by side, and used
 for several tokens at a time.
 
-Packed weights (int8 and int4, see :mod:`minidecilm.packed`) meet activations that are rounded to int8, with
+Packed weights (int8 and int4, see :mod:`minidecilm.weights.packed`) meet activations rounded to int8, with
 one scale per token and group of columns: products of integers are what CPUs multiply fastest.
 """
 
@@ -16,7 +16,7 @@ from minidecilm.backends.numba_backend import tiles, vectors
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.vectors import LANES
 from minidecilm.ops import Array
-from minidecilm.packed import PackedWeight
+from minidecilm.weights.packed import PackedWeight
 
 #: From this many tokens on, widening the weights once, in a new order, pays.
 MANY_TOKENS = 24

@@ -8,7 +8,7 @@ from numba import prange
 
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.ops import Array
-from minidecilm.packed import PackedWeight
+from minidecilm.weights.packed import PackedWeight
 
 _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
 

@@ -10,8 +10,8 @@ from minidecilm import ops
 from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend import compiling
 from minidecilm.backends.numba_backend.portable_attention import KEYS
-from minidecilm.packed import BFLOAT16, PackedWeight
 from minidecilm.progress import progress_bar
+from minidecilm.weights.packed import BFLOAT16, PackedWeight
 
 _MANY = 64  # tokens that are many in the sense of linear
 

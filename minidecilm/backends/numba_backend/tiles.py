@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from minidecilm.backends.numba_backend import vectors
 from minidecilm.backends.numba_backend.vectors import LANES
 
-PANEL = 16  # rows that lie side by side in a packed weight: see minidecilm.packed
+PANEL = 16  # rows that lie side by side in a packed weight: see minidecilm.weights.packed
 PARTS = PANEL // LANES  # registers that hold a number for each row of a panel
 
 _INDEX = ir.IntType(64)

@@ -5,10 +5,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minidecilm.added_tokens import CONFIG_NAME, AddedToken, TokenFinder, read_added_tokens, read_optional
 from minidecilm.errors import CheckpointError
 from minidecilm.files import refuse_lfs_pointer, require_file
 from minidecilm.strict_json import brief
+from minidecilm.tokenizer.added_tokens import (
+    CONFIG_NAME,
+    AddedToken,
+    TokenFinder,
+    read_added_tokens,
+    read_optional,
+)
 
 MAX_MODEL_BYTES = 64 << 20
 

@@ -2,8 +2,8 @@
 
 The method is ours; it is not AutoNAC, with which Deci found DeciLM's heads. It starts from a trained model,
 takes as given what fewer heads in one layer alone cost in held-out loss, and assumes that these costs add up.
-Under that assumption its choice is exact. :func:`minidecilm.sweep.sensitivity` measures the costs, and
-:func:`minidecilm.sweep.measure_allocations` how far the assumption holds.
+Under that assumption its choice is exact. :func:`minidecilm.experiments.sweep.sensitivity` measures them, and
+:func:`minidecilm.experiments.sweep.measure_allocations` how far the assumption holds.
 """
 
 from collections.abc import Mapping

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.api import LanguageModel
+from minidecilm.backends.host import on_host
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
-from minidecilm.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidecilm.config import Config
 from minidecilm.ops import Array
-from minidecilm.packed import Weight
+from minidecilm.weights.packed import Weight
 
 
 def pool_kv_heads(

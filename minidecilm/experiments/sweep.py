@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from minidecilm.allocate import Sensitivity
 from minidecilm.api import find_folder, load
-from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
-from minidecilm.evaluate import check_rows, token_losses
+from minidecilm.experiments.allocate import Sensitivity
+from minidecilm.experiments.evaluate import check_rows, token_losses
+from minidecilm.experiments.pooling import check_kv_heads, divisors, pool_kv_heads
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array
-from minidecilm.pooling import check_kv_heads, divisors, pool_kv_heads
 from minidecilm.progress import progress_bar
+from minidecilm.weights.checkpoint import open_checkpoint
 
 
 def sensitivity(
@@ -44,8 +44,8 @@ def sensitivity(
     """Measure how much each layer suffers when its KV heads alone are pooled.
 
     For every layer of K heads and every smaller divisor of K: the held-out loss when this layer is pooled to
-    so many heads (:func:`minidecilm.pooling.pool_kv_heads`) and all others are as they were, less the loss of
-    the model as it is. Nothing is trained afterwards.
+    so many heads (:func:`minidecilm.experiments.pooling.pool_kv_heads`) and all others are as they were,
+    less the loss of the model as it is. Nothing is trained afterwards.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def measure_allocations(
     allocations : sequence of sequences of int
         KV heads for every layer, each a divisor of those the layer has.
     rows : sequence of (T,) int arrays
-        Token ids to be predicted, as for :func:`minidecilm.evaluate.token_losses`.
+        Token ids to be predicted, as for :func:`minidecilm.experiments.evaluate.token_losses`.
     backend : {"auto", "numpy", "numba"}
         Computes the operations.
     batch_size : int

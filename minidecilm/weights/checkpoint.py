@@ -1,7 +1,7 @@
 """A checkpoint folder: config.json beside weights in one safetensors file, or in shards under an index.
 
 Opening maps the files into memory and reads only their headers, so it costs the same for 1 MB and for 11 GB.
-Weights are floats, or packed by :mod:`minidecilm.quantize`.
+Weights are floats, or packed by :mod:`minidecilm.weights.quantize`.
 A folder opens only if its files hold exactly the tensors that config.json asks for. Pickle is never read.
 Of generation_config.json only the end-of-text ids count, beside those of config.json.
 """
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from minidecilm.checkpoint_writer import INDEX_NAME, SINGLE_NAME
-from minidecilm.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
 from minidecilm.config import MAX_CONFIG_BYTES, Config
 from minidecilm.config_keys import without
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.files import Seen, require_file
-from minidecilm.foreign import refuse_folder, unknown_name
-from minidecilm.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
-from minidecilm.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
-from minidecilm.scheme import Scheme
 from minidecilm.strict_json import brief, read_object
+from minidecilm.weights.checkpoint_writer import INDEX_NAME, SINGLE_NAME
+from minidecilm.weights.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
+from minidecilm.weights.foreign import refuse_folder, unknown_name
+from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
+from minidecilm.weights.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
+from minidecilm.weights.scheme import Scheme
 
 _WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
 _Stored = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]  # shape and possible dtypes of a tensor

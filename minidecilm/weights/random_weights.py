@@ -7,10 +7,10 @@ import numpy as np
 from minidecilm import costs
 from minidecilm.config import Config
 from minidecilm.ops import Array
-from minidecilm.packed import BFLOAT16, BITS, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
 from minidecilm.progress import progress_bar
-from minidecilm.scheme import BITS as PACKED
-from minidecilm.scheme import Scheme
+from minidecilm.weights.packed import BFLOAT16, BITS, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
+from minidecilm.weights.scheme import BITS as PACKED
+from minidecilm.weights.scheme import Scheme
 
 # The weights are this many values over and over: 16 MB of bfloat16. A prime, so that the rows of no matrix
 # repeat in step with it.

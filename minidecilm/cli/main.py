@@ -19,20 +19,25 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm import backends, bench, bench_report, diverge, info, plot_command, rope
+from minidecilm import backends, rope
 from minidecilm.api import PROMPT_TEMPLATES, WEIGHTS, find_folder, load
+from minidecilm.bench import report as bench_report
+from minidecilm.bench import timing as bench
 from minidecilm.cache import KV_CACHES
-from minidecilm.checkpoint import open_checkpoint
+from minidecilm.cli import info
+from minidecilm.cli import plot as plot_command
 from minidecilm.config import Config
 from minidecilm.errors import Interrupted
+from minidecilm.experiments import compare as diverge
 from minidecilm.files import hub_name, replacing
 from minidecilm.generation import check_length, length_limit
 from minidecilm.observe import find_fault
-from minidecilm.packed import GROUPS
 from minidecilm.presets import PRESET_NAMES, preset
-from minidecilm.quantize import quantize_checkpoint
-from minidecilm.scheme import BITS
 from minidecilm.trace import Step, Totals
+from minidecilm.weights.checkpoint import open_checkpoint
+from minidecilm.weights.packed import GROUPS
+from minidecilm.weights.quantize import quantize_checkpoint
+from minidecilm.weights.scheme import BITS
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 _MAX_PROMPT_BYTES = 16 << 20

@@ -1,6 +1,6 @@
 """Whole figures by name, as `minidecilm plot` draws them: of any configs, and of a run of any checkpoint.
 
-Each takes the options of the command line; see :mod:`minidecilm.plot_command`.
+Each takes the options of the command line; see :mod:`minidecilm.cli.plot`.
 """
 
 from argparse import Namespace

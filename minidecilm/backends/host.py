@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from minidecilm.config import Config
 from minidecilm.ops import Array
-from minidecilm.packed import Weight
+from minidecilm.weights.packed import Weight
 
 
 class Host:

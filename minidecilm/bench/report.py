@@ -1,4 +1,4 @@
-"""What the seconds of :mod:`minidecilm.bench` mean: rates, shares of the machine's limits, a table."""
+"""What the seconds of :mod:`minidecilm.bench.timing` mean: rates, shares of the machine's limits, a table."""
 
 import platform
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
-from minidecilm import costs, machine
-from minidecilm.bench import Limits, Measurement, Timing, storage_of, streamed, threads_of
+from minidecilm import costs
+from minidecilm.bench import machine
+from minidecilm.bench.timing import Limits, Measurement, Timing, storage_of, streamed, threads_of
 from minidecilm.config import Config
 from minidecilm.model import DeciLM
 

@@ -3,9 +3,10 @@
 A scale is rounded to bfloat16 before the codes are computed with it, so no error comes from storing it. For
 int8 it is the group's largest magnitude over 127. For int4 a few are tried and the one of least squared error
 is kept: the largest value of a group gets code -7 or -8, or one beyond that is cut off to -8 for the good of
-the others; the scale's sign follows from that. What stays as it is, and why: :mod:`minidecilm.scheme`.
+the others; the scale's sign follows from that. What stays as it is, and why:
+:mod:`minidecilm.weights.scheme`.
 
-In a folder, a packed matrix ``NAME`` becomes two tensors in the layout of :mod:`minidecilm.packed`:
+In a folder, a packed matrix ``NAME`` becomes two tensors in the layout of :mod:`minidecilm.weights.packed`:
 ``NAME.codes`` (I8, or U8 for int4) and ``NAME.scales`` (BF16); config.json gets a ``quantization_config``.
 """
 
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minidecilm.checkpoint import open_checkpoint
-from minidecilm.checkpoint_writer import MAX_SHARD_BYTES, write_folder
 from minidecilm.errors import CheckpointError
-from minidecilm.packed import (
+from minidecilm.progress import progress_bar
+from minidecilm.weights.checkpoint import open_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_folder
+from minidecilm.weights.packed import (
     BFLOAT16,
     CODE_DTYPES,
     PANEL,
@@ -28,9 +30,8 @@ from minidecilm.packed import (
     pack_scales,
     packed_shapes,
 )
-from minidecilm.progress import progress_bar
-from minidecilm.safetensors_file import TensorSource, format_name
-from minidecilm.scheme import Scheme
+from minidecilm.weights.safetensors_file import TensorSource, format_name
+from minidecilm.weights.scheme import Scheme
 
 # Codes that the largest value of a group may get, before they are cut off at -8. Measured on normal, Laplace
 # and t-distributed weights: within 0.8 % of the squared error of the best of 200 scales of both signs.

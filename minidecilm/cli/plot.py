@@ -1,16 +1,16 @@
-"""`minidecilm plot`: what it takes, and how a figure of :mod:`minidecilm.figures` is drawn and written."""
+"""`minidecilm plot`: what it takes; a figure of :mod:`minidecilm.plots.gallery` is drawn and written."""
 
 import argparse
 from pathlib import Path
 
 from minidecilm import costs, plots
 from minidecilm.api import LanguageModel, load
+from minidecilm.cli.info import find_model
 from minidecilm.config import Config
-from minidecilm.figures import OF_A_RUN, OF_CONFIGS
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
-from minidecilm.info import find_model
 from minidecilm.observe import find_fault
+from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from minidecilm.presets import PRESET_NAMES
 
 _MAX_CONTEXT = 1 << 24  # as large as a config's max_position_embeddings can be

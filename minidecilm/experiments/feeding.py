@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from minidecilm.host import on_host
+from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar

@@ -7,10 +7,10 @@ from typing import Any
 
 from minidecilm import costs
 from minidecilm.api import DEMO_FOLDER
-from minidecilm.checkpoint import open_checkpoint
 from minidecilm.config import Config
 from minidecilm.files import hub_name
 from minidecilm.presets import PRESET_NAMES, preset
+from minidecilm.weights.checkpoint import open_checkpoint
 
 _CONTEXT, _ROWS = 4096, 64  # of the caches that are compared
 _GIGABYTES = (24, 40, 80)

@@ -13,17 +13,18 @@ from time import perf_counter
 
 import numpy as np
 
-from minidecilm import costs, machine
+from minidecilm import costs
 from minidecilm.api import WEIGHTS
 from minidecilm.backends import Backend, create_backend
+from minidecilm.bench import machine
 from minidecilm.config import Config
 from minidecilm.generation import length_limit
 from minidecilm.model import DeciLM
-from minidecilm.packed import Weight
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.random_weights import random_weights
-from minidecilm.scheme import BITS
 from minidecilm.trace import LayerClock
+from minidecilm.weights.packed import Weight
+from minidecilm.weights.random_weights import random_weights
+from minidecilm.weights.scheme import BITS
 
 _WARM_UP_STEPS = 2
 _RESERVE_BYTES = 256_000_000  # for the interpreter, libraries, and the rest of the system
@@ -94,7 +95,7 @@ class Measurement:
         Storage dtype of keys and values.
     kv_cache_bytes_per_token : int
     memory : dict of str to int
-        Bytes of this process when the rounds had ended, see :func:`minidecilm.machine.process_memory`.
+        Bytes of this process when the rounds had ended, see :func:`minidecilm.bench.machine.process_memory`.
     """
 
     plan: Plan
@@ -148,8 +149,8 @@ def check_memory(config: Config, storage: str | None, dtype: str, plan: Plan, av
     ----------
     config : Config
     storage : str or None
-        Storage of the weights, as for :func:`minidecilm.random_weights.random_weights`; None if they are
-        there already.
+        Storage of the weights, as for :func:`minidecilm.weights.random_weights.random_weights`; None if they
+        are there already.
     dtype : str
         Compute dtype.
     plan : Plan

@@ -14,7 +14,7 @@ import numpy as np
 from minidecilm.config import Config
 from minidecilm.files import require_file, resolved, temporary_beside
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.safetensors_file import DTYPES, Array, TensorSource, format_name, write_safetensors
+from minidecilm.weights.safetensors_file import DTYPES, Array, TensorSource, format_name, write_safetensors
 
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"

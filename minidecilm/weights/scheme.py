@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidecilm.errors import ConfigError
-from minidecilm.packed import GROUPS
 from minidecilm.strict_json import brief
+from minidecilm.weights.packed import GROUPS
 
 BITS = {"int8": 8, "int4": 4}
 HEAD = "lm_head.weight"
