@@ -209,14 +209,14 @@ def test_result_does_not_depend_on_the_number_of_threads():
 EXTREMES = {8: (-128, -127, 127), 4: (-8, 7)}
 
 
-def check_extremes(backend, bits, group):
+def check_extremes(backend, bits, group, token_counts=(1, 5)):
     """All weights and activations as large as can be, of equal and of changing sign: no sum may overflow."""
     columns = 2 * group
     alternating = np.where(np.arange(columns) % 2, -1, 1).astype(np.float32)
     for code in EXTREMES[bits]:
         codes = np.full((17, columns), code, np.int8)
         weight = PackedWeight.from_codes(codes, np.ones((17, 2)), bits, group)
-        for tokens in (1, 5):
+        for tokens in token_counts:
             for x in (np.ones(columns, np.float32), -np.ones(columns, np.float32), alternating):
                 y, taken = packed_product(backend, np.tile(x, (tokens, 1)), weight)
                 assert_product(y, taken, weight[:])
