@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 import minidecilm
-from minidecilm import costs
+from minidecilm import costs, write_random_checkpoint
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.cache import KVCache
 from minidecilm.config import Config, LayerConfig
-from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS
 from minidecilm.weights.quantize import quantize_checkpoint
 from minidecilm.weights.random_weights import random_weights
