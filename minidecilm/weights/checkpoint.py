@@ -149,9 +149,8 @@ def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = (
     weight_map = _find_weights(folder)
     config_path = folder / "config.json"
     if not config_path.exists():
-        raise _refusal(
-            config_path, "the model's config.json", "no such file", "copy it from the weights' source"
-        )
+        advice = "copy it from the weights' source"
+        raise _refusal(config_path, "the model's config.json", "no such file", advice)
     require_file(config_path)
     names = {SINGLE_NAME} if weight_map is None else set(weight_map.values())
     files = tuple(folder / name for name in sorted(names))
@@ -251,9 +250,8 @@ def _read_index(path: Path) -> dict[str, str]:
     require_file(path)
     weight_map = read_object(path, MAX_HEADER_BYTES, CheckpointError).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise _refusal(
-            f"{path}: weight_map", "tensor names and their files", brief(weight_map), "download it again"
-        )
+        where, expected = f"{path}: weight_map", "tensor names and their files"
+        raise _refusal(where, expected, brief(weight_map), "download it again")
     for name, file in weight_map.items():
         if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file):
             expected = "the plain name of a .safetensors file in this folder"
@@ -275,21 +273,17 @@ def _map_files(
         if not path.exists():  # or a hub cache's link that leads nowhere
             raise _refusal(path, f"the file that {INDEX_NAME} names", "no such file", "download it")
         for name, array in read_safetensors(path, _is_buffer).items():
+            where = f"{path}: tensor {brief(name)}"
             if name in tensors:
-                raise _refusal(
-                    f"{path}: tensor {brief(name)}", "it once", f"it in {origin[name]} too", "keep one"
-                )
+                raise _refusal(where, "it once", f"it in {origin[name]} too", "keep one")
             if weight_map is not None and weight_map.get(name) != path.name:
                 said = brief(weight_map.get(name, "no file"))
-                raise _refusal(
-                    f"{path}: tensor {brief(name)}", f"it in {said} by {INDEX_NAME}", "it here", _MISMATCH
-                )
+                raise _refusal(where, f"it in {said} by {INDEX_NAME}", "it here", _MISMATCH)
             tensors[name], origin[name] = array, path
     for name, file in (weight_map or {}).items():
         if name not in tensors:
-            raise _refusal(
-                f"{folder / file}: tensor {brief(name)}", f"it here by {INDEX_NAME}", "none", _MISMATCH
-            )
+            where = f"{folder / file}: tensor {brief(name)}"
+            raise _refusal(where, f"it here by {INDEX_NAME}", "none", _MISMATCH)
     return tensors, origin
 
 

@@ -41,8 +41,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/config.py",
-        "0 < len(self.layers) <= _MAX_LAYERS",
-        "0 < len(self.layers) < _MAX_LAYERS",
+        "0 < count <= _MAX_LAYERS",
+        "0 < count < _MAX_LAYERS",
         "tests/unit/test_config.py::test_values_at_their_edges",
     ),
     Mutation(
