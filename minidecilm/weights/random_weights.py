@@ -68,7 +68,7 @@ def random_weights(
     floats = _Repeated(_normal(generator, count).astype(config.torch_dtype if scheme else storage))
     packed = {bits: _RepeatedCodes(generator, count, bits) for bits in CODE_DTYPES} if scheme else {}
     weights: dict[str, Weight] = {}
-    with progress_bar(config.num_parameters, f"random in {storage}", "weight", progress, True) as bar:
+    with progress_bar(config.num_parameters, f"random {storage} weights", "weight", progress, True) as bar:
         for name, shape in config.parameter_shapes().items():
             bits = scheme.bits(name, shape) if scheme else None
             if scheme and bits:
