@@ -11,19 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from minidecilm.config_keys import (
-    agreeing,
-    check,
-    check_integer,
-    check_keys,
-    check_real,
-    check_size,
-    key_set,
-    read_layers,
-    read_rope,
-    require,
-    without,
-)
+from minidecilm import config_keys as keys
 from minidecilm.errors import ConfigError
 from minidecilm.files import read_object
 
@@ -110,37 +98,39 @@ class Config:
 
     def __post_init__(self) -> None:
         for key in (*_SIZES, "head_dim"):
-            check_size(key, getattr(self, key))
+            keys.check_size(key, getattr(self, key))
         count = len(self.layers)
-        check(0 < count <= _MAX_LAYERS, "num_hidden_layers", f"1 to {_MAX_LAYERS}", count)
-        check(self.head_dim % 2 == 0, "head_dim", "an even number, since rotary pairs halves", self.head_dim)
+        keys.check(0 < count <= _MAX_LAYERS, "num_hidden_layers", f"1 to {_MAX_LAYERS}", count)
+        keys.check(
+            self.head_dim % 2 == 0, "head_dim", "an even number, since rotary pairs halves", self.head_dim
+        )
         for index, layer in enumerate(self.layers):
             key = f"num_key_value_heads_per_layer[{index}]"
             heads = self.num_attention_heads
             if layer.num_attention_heads is not None:
                 heads = layer.num_attention_heads
-                check_size(f"layers[{index}].num_attention_heads", heads)
-            check_integer(key, layer.num_key_value_heads, 1, heads)
+                keys.check_size(f"layers[{index}].num_attention_heads", heads)
+            keys.check_integer(key, layer.num_key_value_heads, 1, heads)
             if heads % layer.num_key_value_heads:
                 raise ConfigError(
                     f"{key} = {layer.num_key_value_heads} does not divide num_attention_heads = "
                     f"{heads}: every KV head serves the same number of query heads"
                 )
-            check_size("intermediate_size", layer.intermediate_size)
-        check_real("rms_norm_eps", self.rms_norm_eps, 0.0)
-        check_real("rope_theta", self.rope_theta, 1.0)
+            keys.check_size("intermediate_size", layer.intermediate_size)
+        keys.check_real("rms_norm_eps", self.rms_norm_eps, 0.0)
+        keys.check_real("rope_theta", self.rope_theta, 1.0)
         if self.rope_factor is not None:
-            check_real("rope_scaling.factor", self.rope_factor, 1.0)
+            keys.check_real("rope_scaling.factor", self.rope_factor, 1.0)
             # The NTK exponent is D / (D - 2).
-            check(self.head_dim > 2, "head_dim", "more than 2 for dynamic NTK scaling", self.head_dim)
+            keys.check(self.head_dim > 2, "head_dim", "more than 2 for dynamic NTK scaling", self.head_dim)
         tied = self.tie_word_embeddings
-        check(type(tied) is bool, "tie_word_embeddings", "true or false", tied)
+        keys.check(type(tied) is bool, "tie_word_embeddings", "true or false", tied)
         if self.bos_token_id is not None:
-            check_integer("bos_token_id", self.bos_token_id, 0, self.vocab_size - 1)
+            keys.check_integer("bos_token_id", self.bos_token_id, 0, self.vocab_size - 1)
         for token in self.eos_token_ids:
-            check_integer("eos_token_id", token, 0, self.vocab_size - 1)
+            keys.check_integer("eos_token_id", token, 0, self.vocab_size - 1)
         known = self.torch_dtype in tuple(FLOAT_BYTES)
-        check(known, "torch_dtype", " or ".join(FLOAT_BYTES), self.torch_dtype)
+        keys.check(known, "torch_dtype", " or ".join(FLOAT_BYTES), self.torch_dtype)
 
     @property
     def num_key_value_heads_per_layer(self) -> tuple[int, ...]:
@@ -241,23 +231,23 @@ class Config:
         >>> config == preset("llama-2-7b")
         True
         """
-        values = without(values, key_set(ignore_config_keys))
-        check_keys(values)
-        sizes = {key: check_size(key, require(values, key)) for key in _SIZES}
+        values = keys.without(values, keys.key_set(ignore_config_keys))
+        keys.check_keys(values)
+        sizes = {key: keys.check_size(key, keys.require(values, key)) for key in _SIZES}
         hidden, heads, head_dim = sizes["hidden_size"], sizes["num_attention_heads"], values.get("head_dim")
         if head_dim is None:
-            check(hidden % heads == 0, "hidden_size", f"a multiple of {heads} attention heads", hidden)
+            keys.check(hidden % heads == 0, "hidden_size", f"a multiple of {heads} attention heads", hidden)
             head_dim = hidden // heads
-        theta, factor = read_rope(values)
-        dtype = agreeing(values, "torch_dtype", "dtype")
+        theta, factor = keys.read_rope(values)
+        dtype = keys.agreeing(values, "torch_dtype", "dtype")
         if isinstance(dtype, str):
             dtype = dtype.removeprefix("torch.")  # as PyTorch prints it
         eos = values.get("eos_token_id", 2)  # absent bos and eos are Llama's 1 and 2
         return cls(
             **sizes,
             head_dim=head_dim,
-            layers=tuple(LayerConfig(*sizes) for sizes in read_layers(values, _MAX_LAYERS)),
-            rms_norm_eps=require(values, "rms_norm_eps"),
+            layers=tuple(LayerConfig(*sizes) for sizes in keys.read_layers(values, _MAX_LAYERS)),
+            rms_norm_eps=keys.require(values, "rms_norm_eps"),
             rope_theta=theta,
             rope_factor=factor,
             tie_word_embeddings=values.get("tie_word_embeddings", False),

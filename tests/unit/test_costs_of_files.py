@@ -100,5 +100,5 @@ def test_weights_in_memory(storage):
 
 
 def test_random_weights_of_an_unknown_storage():
-    with pytest.raises(ValueError, match="weights 'int16': choose from float32, .*, int4"):
+    with pytest.raises(ValueError, match=r"weights 'int16': choose from float32, .*, int4"):
         random_weights(ODD, "int16")
