@@ -96,8 +96,8 @@ def main() -> None:
         print(json.dumps(measure_here(arguments.measure, arguments.folder)))
         return
 
-    from minidecilm import preset
-    from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+    from minidecilm import preset, write_random_checkpoint
+    from minidecilm.weights.checkpoint import open_checkpoint
 
     if not arguments.folder.exists():
         start = time.perf_counter()

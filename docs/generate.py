@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import accuracy, calculators, limits, tables
 from benchmarks.machine import RESULTS
 from docs.explorer import build as explorer
-from minidecilm import config, plots, preset
+from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ def main(source: Path) -> None:
     parts = {
         "architecture": architecture(),
         "tutorial": tutorial(),
-        "config_ignored": comma_list(config.IGNORED),
+        "config_ignored": comma_list(config_keys.IGNORED),
         "config_required": required_values(),
         "contributing": contributing(),
         "demo_header": demo_header(),
@@ -113,7 +113,7 @@ def required_values() -> str:
     """Table of the config keys that may hold one value only."""
     rows = [
         [f"`{key}`", ", ".join(f"`{json.dumps(value)}`" for value in values)]
-        for key, values in config.REQUIRED_VALUES.items()
+        for key, values in config_keys.REQUIRED_VALUES.items()
     ]
     return tables.table(["key", "accepted"], rows).replace("---:", "---")
 

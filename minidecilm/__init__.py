@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from minidecilm.observe import STAGES, Recorder
     from minidecilm.presets import PRESET_NAMES, preset
     from minidecilm.trace import Step, Totals
-    from minidecilm.weights.checkpoint import write_random_checkpoint
     from minidecilm.weights.quantize import quantize_checkpoint
+    from minidecilm.weights.random_weights import write_random_checkpoint
 
 __version__ = "0.1.0"
 
@@ -68,7 +68,7 @@ _HOMES = {
     "generate": "api",
     "load": "api",
     "stream": "api",
-    "write_random_checkpoint": "weights.checkpoint",
+    "write_random_checkpoint": "weights.random_weights",
     "Config": "config",
     "LayerConfig": "config",
     "compare": "experiments.compare",

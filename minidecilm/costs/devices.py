@@ -30,8 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from minidecilm.errors import ConfigError
-from minidecilm.files import require_file
-from minidecilm.strict_json import brief, read_object
+from minidecilm.files import brief, read_object, require_file
 
 MAX_DEVICES_BYTES = 1 << 20
 

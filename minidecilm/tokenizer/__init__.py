@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minidecilm.errors import CheckpointError
-from minidecilm.files import refuse_lfs_pointer, require_file
-from minidecilm.strict_json import brief
+from minidecilm.files import brief, read_bounded, require_file
 from minidecilm.tokenizer.added_tokens import (
     CONFIG_NAME,
     AddedToken,
@@ -139,7 +138,8 @@ class Tokenizer:
         path = Path(folder) / "tokenizer.model"
         if not path.exists():
             return None
-        model = _read_bounded(path)
+        require_file(path)
+        model = read_bounded(path, MAX_MODEL_BYTES, CheckpointError)
         config = read_optional(path.with_name(CONFIG_NAME))
         adds = _read_adds(config, path.with_name(CONFIG_NAME))
         added = read_added_tokens(path.parent, config)
@@ -320,16 +320,6 @@ class TextStream:
     def flush(self) -> str:
         """Return what is held back, now that nothing follows: U+FFFD for each byte of half a character."""
         return self._decoder.decode(b"", final=True)
-
-
-def _read_bounded(path: Path) -> bytes:
-    require_file(path)
-    with path.open("rb") as file:
-        model = file.read(MAX_MODEL_BYTES + 1)
-    refuse_lfs_pointer(path, model)
-    if len(model) > MAX_MODEL_BYTES:
-        raise CheckpointError(f"{path}: larger than {MAX_MODEL_BYTES:,} bytes, so it is not a tokenizer")
-    return model
 
 
 def _read_adds(config: Mapping[str, Any], path: Path) -> dict[str, bool]:

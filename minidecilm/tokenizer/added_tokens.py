@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minidecilm.errors import CheckpointError
-from minidecilm.files import require_file
-from minidecilm.strict_json import brief, read_object
+from minidecilm.files import brief, read_object, require_file
 
 _MAX_FILE_BYTES = 4 << 20  # chat templates, which are not read, can be long
 _MAX_ID = 1 << 24

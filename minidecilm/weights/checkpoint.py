@@ -11,24 +11,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minidecilm.config import MAX_CONFIG_BYTES, Config
-from minidecilm.config_keys import without
+from minidecilm.config_keys import key_set, without
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.files import Seen, require_file
-from minidecilm.strict_json import brief, read_object
+from minidecilm.files import Seen, brief, read_object, require_file
+from minidecilm.ops import Array
 from minidecilm.weights.checkpoint_writer import INDEX_NAME, SINGLE_NAME
-from minidecilm.weights.checkpoint_writer import write_random_checkpoint as write_random_checkpoint
 from minidecilm.weights.foreign import refuse_folder, unknown_name
-from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, PackedWeight, Weight, packed_shapes
-from minidecilm.weights.safetensors_file import DTYPES, MAX_HEADER_BYTES, Array, read_safetensors
-from minidecilm.weights.scheme import Scheme
+from minidecilm.weights.packed import PackedWeight, Weight
+from minidecilm.weights.safetensors_file import MAX_HEADER_BYTES, read_safetensors
+from minidecilm.weights.scheme import Scheme, StoredAs, tensors_in_files
 
-_WEIGHT_DTYPES = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
-_Stored = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]  # shape and possible dtypes of a tensor
 _MISMATCH = "weights and config.json or index are not of one model: download them together"
 _COMPARED_ELEMENTS = 1 << 20
 
@@ -136,7 +132,7 @@ def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = (
     Examples
     --------
     >>> import tempfile
-    >>> from minidecilm.config import LayerConfig
+    >>> from minidecilm import LayerConfig, write_random_checkpoint
     >>> config = Config(32, 8, 2, 4, (LayerConfig(2, 16), LayerConfig(1, 16)), 64)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_random_checkpoint(config, f"{folder}/tiny")
@@ -153,21 +149,20 @@ def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = (
     weight_map = _find_weights(folder)
     config_path = folder / "config.json"
     if not config_path.exists():
-        raise _refusal(
-            config_path, "the model's config.json", "no such file", "copy it from the weights' source"
-        )
+        advice = "copy it from the weights' source"
+        raise _refusal(config_path, "the model's config.json", "no such file", advice)
     require_file(config_path)
     names = {SINGLE_NAME} if weight_map is None else set(weight_map.values())
-    paths = [config_path, *(folder / name for name in sorted(names))]
-    seen = tuple(Seen.now(path) for path in paths if path.exists())  # before anything is read
-    ignored = (ignore_config_keys,) if isinstance(ignore_config_keys, str) else tuple(ignore_config_keys)
+    files = tuple(folder / name for name in sorted(names))
+    seen = tuple(Seen.now(path) for path in (config_path, *files) if path.exists())  # before any is read
+    ignored = key_set(ignore_config_keys)
     config, scheme = _read_config(config_path, ignored)
     config = _add_ends(config, folder / "generation_config.json", ignored)
-    tensors, origin = _map_files(folder, weight_map)
+    tensors, origin = _map_files(folder, files, weight_map)
     shapes = config.parameter_shapes()
     if config.tie_word_embeddings:
         _drop_tied_head(tensors, origin, shapes["model.embed_tokens.weight"])
-    expected = _stored_tensors(shapes, scheme)
+    expected = tensors_in_files(shapes, scheme)
     for name, array in tensors.items():
         _check_tensor(origin[name], name, array, expected)
     missing = [name for name in expected if name not in tensors]
@@ -180,16 +175,16 @@ def open_checkpoint(folder: str | Path, *, ignore_config_keys: Iterable[str] = (
         raise _refusal(where, f"shape {expected[missing[0]][0]}", found, advice)
     weights: dict[str, Weight] = {}
     for name, shape in shapes.items():
-        if scheme is None or scheme.bits(name, shape) is None:
+        if scheme is None or name in tensors:
             weights[name] = tensors[name]
         else:
             rows, columns = shape
             codes, scales = tensors[f"{name}.codes"], tensors[f"{name}.scales"]
             weights[name] = PackedWeight(codes, scales, (rows, columns), scheme.group)
-    return Checkpoint(folder, config, weights, tuple(sorted(set(origin.values()))), scheme, seen)
+    return Checkpoint(folder, config, weights, files, scheme, seen)
 
 
-def _read_config(path: Path, ignored: tuple[str, ...]) -> tuple[Config, Scheme | None]:
+def _read_config(path: Path, ignored: frozenset[str]) -> tuple[Config, Scheme | None]:
     """Read config.json, and from it how weights are packed, which is no part of what the network is."""
     values = without(read_object(path, MAX_CONFIG_BYTES, ConfigError), ignored)
     packed = values.pop("quantization_config", None)
@@ -200,7 +195,7 @@ def _read_config(path: Path, ignored: tuple[str, ...]) -> tuple[Config, Scheme |
         raise ConfigError(f"{path}: {problem}") from None
 
 
-def _add_ends(config: Config, path: Path, ignored: tuple[str, ...]) -> Config:
+def _add_ends(config: Config, path: Path, ignored: frozenset[str]) -> Config:
     """Add the end-of-text ids of generation_config.json, where there is one; nothing else of it is read."""
     if not path.exists():
         return config
@@ -215,21 +210,7 @@ def _add_ends(config: Config, path: Path, ignored: tuple[str, ...]) -> Config:
     return replace(config, eos_token_ids=tuple(dict.fromkeys((*config.eos_token_ids, *more))))
 
 
-def _stored_tensors(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None) -> dict[str, _Stored]:
-    """Name, shape and possible dtypes of every tensor in the files."""
-    stored: dict[str, _Stored] = {}
-    for name, shape in shapes.items():
-        bits = scheme.bits(name, shape) if scheme else None
-        if scheme is None or bits is None:
-            stored[name] = shape, _WEIGHT_DTYPES
-        else:
-            codes, scales = packed_shapes(shape, bits, scheme.group)
-            stored[f"{name}.codes"] = codes, (CODE_DTYPES[bits],)
-            stored[f"{name}.scales"] = scales, (BFLOAT16,)
-    return stored
-
-
-def _check_tensor(path: Path, name: str, array: Array, expected: Mapping[str, _Stored]) -> None:
+def _check_tensor(path: Path, name: str, array: Array, expected: Mapping[str, StoredAs]) -> None:
     where = f"{path}: tensor {brief(name)}"
     if name not in expected:
         said = unknown_name(name, expected)
@@ -269,9 +250,8 @@ def _read_index(path: Path) -> dict[str, str]:
     require_file(path)
     weight_map = read_object(path, MAX_HEADER_BYTES, CheckpointError).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise _refusal(
-            f"{path}: weight_map", "tensor names and their files", brief(weight_map), "download it again"
-        )
+        where, expected = f"{path}: weight_map", "tensor names and their files"
+        raise _refusal(where, expected, brief(weight_map), "download it again")
     for name, file in weight_map.items():
         if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file):
             expected = "the plain name of a .safetensors file in this folder"
@@ -283,30 +263,27 @@ def _is_buffer(name: str) -> bool:
     return f".{name}".endswith(_SKIPPED)
 
 
-def _map_files(folder: Path, weight_map: dict[str, str] | None) -> tuple[dict[str, Array], dict[str, Path]]:
+def _map_files(
+    folder: Path, files: Iterable[Path], weight_map: dict[str, str] | None
+) -> tuple[dict[str, Array], dict[str, Path]]:
     """Map every file into memory; return the tensors and the path of each, checked against the index."""
     tensors: dict[str, Array] = {}
     origin: dict[str, Path] = {}
-    for file in [SINGLE_NAME] if weight_map is None else sorted(set(weight_map.values())):
-        path = folder / file
+    for path in files:
         if not path.exists():  # or a hub cache's link that leads nowhere
             raise _refusal(path, f"the file that {INDEX_NAME} names", "no such file", "download it")
-        for name, array in read_safetensors(path, _is_buffer).tensors.items():
+        for name, array in read_safetensors(path, _is_buffer).items():
+            where = f"{path}: tensor {brief(name)}"
             if name in tensors:
-                raise _refusal(
-                    f"{path}: tensor {brief(name)}", "it once", f"it in {origin[name]} too", "keep one"
-                )
-            if weight_map is not None and weight_map.get(name) != file:
+                raise _refusal(where, "it once", f"it in {origin[name]} too", "keep one")
+            if weight_map is not None and weight_map.get(name) != path.name:
                 said = brief(weight_map.get(name, "no file"))
-                raise _refusal(
-                    f"{path}: tensor {brief(name)}", f"it in {said} by {INDEX_NAME}", "it here", _MISMATCH
-                )
+                raise _refusal(where, f"it in {said} by {INDEX_NAME}", "it here", _MISMATCH)
             tensors[name], origin[name] = array, path
     for name, file in (weight_map or {}).items():
         if name not in tensors:
-            raise _refusal(
-                f"{folder / file}: tensor {brief(name)}", f"it here by {INDEX_NAME}", "none", _MISMATCH
-            )
+            where = f"{folder / file}: tensor {brief(name)}"
+            raise _refusal(where, f"it here by {INDEX_NAME}", "none", _MISMATCH)
     return tensors, origin
 
 

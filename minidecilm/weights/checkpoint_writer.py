@@ -1,27 +1,21 @@
-"""Writing a checkpoint folder: the published layout and sharding, streamed, from given or random weights."""
+"""Writing a checkpoint folder: the published layout and sharding, streamed."""
 
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from math import prod
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from minidecilm.config import Config
 from minidecilm.files import require_file, resolved, temporary_beside
+from minidecilm.ops import Array
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.weights.safetensors_file import DTYPES, Array, TensorSource, format_name, write_safetensors
+from minidecilm.weights.safetensors_file import TensorSource, write_safetensors
+from minidecilm.weights.scheme import Scheme, tensors_in_files
 
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000  # decimal, as DeciLM was published
-
-_CHUNK_ELEMENTS = 1 << 20
-_SMALLEST_NORMAL = 2.0**-14  # of float16, the narrowest: one seed gives every dtype the same zeros
 
 
 def plan_shards(sizes: Mapping[str, int], max_shard_bytes: int = MAX_SHARD_BYTES) -> list[list[str]]:
@@ -55,6 +49,9 @@ def write_checkpoint(
     folder: str | Path,
     tensors: Iterable[TensorSource],
     *,
+    scheme: Scheme | None = None,
+    companions: Iterable[Path] = (),
+    check: Callable[[], None] = lambda: None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: bool | None = None,
 ) -> None:
@@ -67,7 +64,13 @@ def write_checkpoint(
     folder : str or Path
         To be created; it appears when it is complete. An empty folder may be there.
     tensors : iterable of TensorSource
-        Exactly the names and shapes of ``config.parameter_shapes()``.
+        Exactly the names and shapes of ``config.parameter_shapes()``, packed as `scheme` says.
+    scheme : Scheme, optional
+        Which weights are packed; None if all are floats.
+    companions : iterable of Path
+        Files that are copied, the tokenizer's for instance.
+    check : callable
+        Is called when all is written; what it raises keeps the folder from appearing.
     max_shard_bytes : int
         Limit of one file, see :func:`plan_shards`.
     progress : bool, optional
@@ -80,54 +83,22 @@ def write_checkpoint(
     ValueError
         If `tensors` are not those of the config.
     """
-    sources = {source.name: source for source in tensors}
-    shapes = config.parameter_shapes()
-    if {name: source.shape for name, source in sources.items()} != shapes:
-        raise ValueError("tensors: expected the names and shapes of config.parameter_shapes()")
-    write_folder(
-        folder,
-        config.to_dict(),
-        [sources[name] for name in shapes],
-        max_shard_bytes=max_shard_bytes,
-        progress=progress,
-    )
-
-
-def write_folder(
-    folder: str | Path,
-    config: Mapping[str, Any],
-    tensors: Iterable[TensorSource],
-    *,
-    companions: Iterable[Path] = (),
-    check: Callable[[], None] = lambda: None,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-    progress: bool | None = None,
-) -> None:
-    """Write any tensors, in their order, beside any config.json.
-
-    Parameters
-    ----------
-    folder, max_shard_bytes, progress
-        As for :func:`write_checkpoint`.
-    config : mapping of str to value
-        Content of config.json.
-    tensors : iterable of TensorSource
-        Each name once.
-    companions : iterable of Path
-        Files that are copied, the tokenizer's for instance.
-    check : callable
-        Is called when all is written; what it raises keeps the folder from appearing.
-    """
     folder = Path(folder)
     sources = {source.name: source for source in tensors}
-    sizes = {name: source.nbytes for name, source in sources.items()}
+    shapes = {name: shape for name, (shape, _) in tensors_in_files(config.parameter_shapes(), scheme).items()}
+    if {name: source.shape for name, source in sources.items()} != shapes:
+        raise ValueError("tensors: expected the names and shapes of config.parameter_shapes()")
+    values = config.to_dict()
+    if scheme is not None:
+        values["quantization_config"] = scheme.to_dict(config.tie_word_embeddings)
+    sizes = {name: sources[name].nbytes for name in shapes}
     shards = plan_shards(sizes, max_shard_bytes)
     total = sum(sizes.values())
     with (
         _new_folder(folder) as new,
         progress_bar(total, f"writing {folder.name}", "B", progress, True) as bar,
     ):
-        (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (new / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         for file in companions:
             require_file(file)
             shutil.copyfile(file, new / file.name)
@@ -142,52 +113,6 @@ def write_folder(
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             (new / INDEX_NAME).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         check()
-
-
-def write_random_checkpoint(
-    config: Config,
-    folder: str | Path,
-    *,
-    seed: int = 0,
-    dtype: str | None = None,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-    progress: bool | None = None,
-) -> None:
-    """Write a checkpoint of random weights, for tests and measurements at true size.
-
-    Matrices are normal with deviation 0.02, norm weights the same around one. No value is subnormal: those
-    can be slow to compute with, which trained weights are not.
-
-    Parameters
-    ----------
-    config : Config
-        Any model.
-    folder, max_shard_bytes, progress
-        As for :func:`write_checkpoint`.
-    seed : int
-        Not negative. One seed gives the same weights however they are divided among files.
-    dtype : str, optional
-        "bfloat16", "float16" or "float32"; by default the config's ``torch_dtype``.
-    """
-    config = replace(config, torch_dtype=dtype or config.torch_dtype)
-    stored = format_name(config.torch_dtype)
-    sources = [
-        TensorSource(
-            name, stored, shape, _random_chunks(np.random.default_rng([seed, number]), stored, shape)
-        )
-        for number, (name, shape) in enumerate(config.parameter_shapes().items())
-    ]
-    write_checkpoint(config, folder, sources, max_shard_bytes=max_shard_bytes, progress=progress)
-
-
-def _random_chunks(generator: np.random.Generator, stored: str, shape: tuple[int, ...]) -> Iterator[Array]:
-    for start in range(0, prod(shape), _CHUNK_ELEMENTS):
-        count = min(_CHUNK_ELEMENTS, prod(shape) - start)
-        values = generator.standard_normal(count, dtype=np.float32) * np.float32(0.02)
-        if len(shape) == 1:
-            values += 1
-        values[np.abs(values) < _SMALLEST_NORMAL] = 0
-        yield values.astype(DTYPES[stored])
 
 
 def _counted(source: TensorSource, bar: ProgressBar) -> TensorSource:

@@ -5,7 +5,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from minidecilm.errors import CheckpointError
-from minidecilm.strict_json import brief, read_object
+from minidecilm.files import brief, read_object
 
 _ADAPTER = "adapter_config.json"
 _MAX_ADAPTER_BYTES = 1 << 20

@@ -25,9 +25,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from minidecilm.ops import Array
 
-BITS = (8, 4)
 GROUPS = (32, 64, 128)
 PANEL = 16  # rows of a panel
 
@@ -54,8 +53,9 @@ def packed_shapes(shape: tuple[int, ...], bits: int, group: int) -> tuple[tuple[
     >>> packed_shapes((20, 100), bits=4, group=64)
     ((2, 13, 16, 4), (2, 2, 16))
     """
-    if bits not in BITS or group not in GROUPS:
-        raise ValueError(f"packed weight: {bits} bits in groups of {group}: choose from {BITS} and {GROUPS}")
+    if bits not in CODE_DTYPES or group not in GROUPS:
+        known = f"{(*CODE_DTYPES,)} and {GROUPS}"
+        raise ValueError(f"packed weight: {bits} bits in groups of {group}: choose from {known}")
     rows, columns = shape
     panels = -(-rows // PANEL)
     return (panels, -(-columns // 8) * bits // 4, PANEL, 4), (panels, -(-columns // group), PANEL)

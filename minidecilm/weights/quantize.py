@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from minidecilm.errors import CheckpointError
+from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_folder
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
 from minidecilm.weights.packed import (
     BFLOAT16,
     CODE_DTYPES,
     PANEL,
-    Array,
     PackedWeight,
     Weight,
     pack_codes,
@@ -156,7 +156,6 @@ def quantize_checkpoint(
     """
     scheme = Scheme(weights, group)
     checkpoint = open_checkpoint(source, ignore_config_keys=ignore_config_keys)
-    config = checkpoint.config
     sources: list[TensorSource] = []
     for name, weight in checkpoint.float_tensors().items():
         bits = scheme.bits(name, weight.shape)
@@ -165,10 +164,11 @@ def quantize_checkpoint(
             sources.append(TensorSource.from_array(name, weight)._replace(chunks=blocks))
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
-    write_folder(
+    write_checkpoint(
+        checkpoint.config,
         folder,
-        config.to_dict() | {"quantization_config": scheme.to_dict(config.tie_word_embeddings)},
         sources,
+        scheme=scheme,
         companions=[file for name in _COMPANIONS if (file := checkpoint.folder / name).exists()],
         check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,

@@ -1,22 +1,29 @@
-"""Random weights of any model, made in memory in seconds: for measuring speed at true size."""
+"""Random weights of any model, to measure speed at true size: in memory within seconds, or in a folder."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
-from minidecilm import costs
-from minidecilm.config import Config
+from minidecilm.config import FLOAT_BYTES, Config
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
-from minidecilm.weights.packed import BFLOAT16, BITS, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
-from minidecilm.weights.scheme import BITS as PACKED
-from minidecilm.weights.scheme import Scheme
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
+from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
+from minidecilm.weights.safetensors_file import DTYPES, TensorSource, format_name
+from minidecilm.weights.scheme import BITS, Scheme
 
 # The weights are this many values over and over: 16 MB of bfloat16. A prime, so that the rows of no matrix
 # repeat in step with it.
 _BLOCK_VALUES = 8_388_593
+_CHUNK_VALUES = 1 << 20  # written to a file at a time
 _DEVIATION = 0.02
-_SMALLEST_NORMAL = 2.0**-14  # of float16; smaller values are slow to compute with, which trained ones are not
+
+# Smaller values become 0: subnormal ones are slow to compute with, which trained weights are not. That of
+# float16, the narrowest dtype, so that one seed gives every dtype the same zeros.
+_SMALLEST_NORMAL = 2.0**-14
 
 
 def random_weights(
@@ -40,34 +47,85 @@ def random_weights(
         Named and shaped as ``config.parameter_shapes()``. Matrices have deviation 0.02, norms are near one;
         no value is NaN or subnormal.
 
+    Raises
+    ------
+    ValueError
+        For any other storage.
+
     Examples
     --------
     >>> from minidecilm.config import LayerConfig
     >>> config = Config(32, 8, 2, 4, (LayerConfig(2, 16), LayerConfig(1, 16)), 64)
     >>> weights = random_weights(config, "bfloat16")
-    >>> sum(weight.nbytes for weight in weights.values()) == costs.weight_bytes(config, "bfloat16")
+    >>> sum(weight.nbytes for weight in weights.values()) == 2 * config.num_parameters
     True
     """
-    shapes = config.parameter_shapes()
+    if storage not in (*FLOAT_BYTES, *BITS):
+        raise ValueError(f"weights {storage!r}: choose from {', '.join((*FLOAT_BYTES, *BITS))}")
     generator = np.random.default_rng(seed)
     count = min(_BLOCK_VALUES, config.num_parameters)
-    values = generator.standard_normal(count, np.float32) * np.float32(_DEVIATION)
-    values[np.abs(values) < _SMALLEST_NORMAL] = 0
-    scheme = Scheme(storage) if storage in PACKED else None
-    floats = _Repeated(values.astype(config.torch_dtype if scheme else storage))
-    packed = {bits: _RepeatedCodes(generator, count, bits) for bits in BITS} if scheme else {}
+    scheme = Scheme(storage) if storage in BITS else None
+    floats = _Repeated(_normal(generator, count).astype(config.torch_dtype if scheme else storage))
+    packed = {bits: _RepeatedCodes(generator, count, bits) for bits in CODE_DTYPES} if scheme else {}
     weights: dict[str, Weight] = {}
-    total = costs.weight_bytes(config, storage)
-    with progress_bar(total, f"random {storage} weights", "B", progress, True) as bar:
-        for name, shape in shapes.items():
+    with progress_bar(config.num_parameters, f"random {storage} weights", "weight", progress, True) as bar:
+        for name, shape in config.parameter_shapes().items():
             bits = scheme.bits(name, shape) if scheme else None
             if scheme and bits:
                 weights[name] = packed[bits].take_packed(shape, scheme.group)
             else:
                 array = floats.take(shape)
                 weights[name] = array + array.dtype.type(1) if len(shape) == 1 else array
-            bar.update(weights[name].nbytes)
+            bar.update(prod(shape))
     return weights
+
+
+def write_random_checkpoint(
+    config: Config,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    dtype: str | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    progress: bool | None = None,
+) -> None:
+    """Write a checkpoint of random weights, for tests and measurements at true size.
+
+    Matrices are normal with deviation 0.02, norm weights the same around one. No value is subnormal: those
+    can be slow to compute with, which trained weights are not.
+
+    Parameters
+    ----------
+    config : Config
+        Any model.
+    folder, max_shard_bytes, progress
+        As for :func:`minidecilm.weights.checkpoint_writer.write_checkpoint`.
+    seed : int
+        Not negative. One seed gives the same weights however they are divided among files.
+    dtype : str, optional
+        "bfloat16", "float16" or "float32"; by default the config's ``torch_dtype``.
+    """
+    config = replace(config, torch_dtype=dtype or config.torch_dtype)
+    stored = format_name(config.torch_dtype)
+    sources = [
+        TensorSource(
+            name, stored, shape, _random_chunks(np.random.default_rng([seed, number]), stored, shape)
+        )
+        for number, (name, shape) in enumerate(config.parameter_shapes().items())
+    ]
+    write_checkpoint(config, folder, sources, max_shard_bytes=max_shard_bytes, progress=progress)
+
+
+def _random_chunks(generator: np.random.Generator, stored: str, shape: tuple[int, ...]) -> Iterator[Array]:
+    for start in range(0, prod(shape), _CHUNK_VALUES):
+        count = min(_CHUNK_VALUES, prod(shape) - start)
+        yield _normal(generator, count, mean=len(shape) == 1).astype(DTYPES[stored])
+
+
+def _normal(generator: np.random.Generator, count: int, mean: float = 0) -> Array:
+    values = generator.standard_normal(count, np.float32) * np.float32(_DEVIATION) + np.float32(mean)
+    values[np.abs(values) < _SMALLEST_NORMAL] = 0
+    return values
 
 
 class _Repeated:

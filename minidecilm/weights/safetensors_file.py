@@ -14,13 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from minidecilm.errors import CheckpointError
-from minidecilm.files import refuse_lfs_pointer, replacing, require_file
-from minidecilm.strict_json import brief, parse_object
-
-Array = NDArray[Any]
+from minidecilm.files import brief, parse_object, refuse_lfs_pointer, replacing, require_file
+from minidecilm.ops import Array
 
 #: Dtypes by the names that a file gives them.
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -44,13 +41,6 @@ _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}  # others are let pass, as the 
 def format_name(dtype: str | np.dtype[Any]) -> str:
     """Name of a dtype in the format's header: "BF16" for "bfloat16"."""
     return next(name for name, known in DTYPES.items() if str(known) == str(dtype))
-
-
-class SafetensorsFile(NamedTuple):
-    """What one file holds: read-only arrays that point into the mapped file, and its metadata."""
-
-    tensors: dict[str, Array]
-    metadata: dict[str, str]
 
 
 class TensorSource(NamedTuple):
@@ -93,7 +83,7 @@ class _Entry(NamedTuple):
     end: int
 
 
-def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name: False) -> SafetensorsFile:
+def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name: False) -> dict[str, Array]:
     """Open a safetensors file without reading its data.
 
     Parameters
@@ -105,7 +95,7 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
 
     Returns
     -------
-    SafetensorsFile
+    dict of str to ndarray
         Tensors in the header's order: read-only views of one memory map, bfloat16 as ``ml_dtypes.bfloat16``.
         A view of a misaligned tensor works; its ``flags.aligned`` is false.
 
@@ -123,7 +113,7 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     >>> ones = np.ones((2, 3), ml_dtypes.bfloat16)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_safetensors(f"{folder}/a.safetensors", [TensorSource.from_array("ones", ones)])
-    ...     array = read_safetensors(f"{folder}/a.safetensors").tensors["ones"]
+    ...     array = read_safetensors(f"{folder}/a.safetensors")["ones"]
     >>> array.shape, str(array.dtype)
     ((2, 3), 'bfloat16')
     """
@@ -132,18 +122,17 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         header, start = _read_header(file, path, size)
-        metadata = _check_metadata(header.pop("__metadata__", None), path)
+        _check_metadata(header.pop("__metadata__", None), path)
         entries = {name: _check_entry(entry, size - start, path, name) for name, entry in header.items()}
         _check_cover(entries, size - start, path)
         entries = {name: entry for name, entry in entries.items() if not skip(name)}
         for name, entry in entries.items():
             _check_dtype(entry, path, name)
         mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
-    tensors = {
+    return {
         name: mapped[start + entry.begin : start + entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
         for name, entry in entries.items()
     }
-    return SafetensorsFile(tensors, metadata)
 
 
 def write_safetensors(
@@ -227,11 +216,11 @@ def _read_header(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, Any],
     return parse_object(file.read(length), f"{path}: header", CheckpointError), 8 + length
 
 
-def _check_metadata(metadata: Any, path: Path) -> dict[str, str]:
-    metadata = {} if metadata is None else metadata
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+def _check_metadata(metadata: Any, path: Path) -> None:
+    """Refuse what is neither null nor an object of strings; nothing of it is used."""
+    ok = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    if not ok and metadata is not None:
         raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
-    return metadata
 
 
 def _check_entry(entry: Any, data_bytes: int, path: Path, tensor: str) -> _Entry:

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minidecilm.errors import ConfigError
-from minidecilm.strict_json import brief
-from minidecilm.weights.packed import GROUPS
+from minidecilm.files import brief
+from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, GROUPS, packed_shapes
+from minidecilm.weights.safetensors_file import DTYPES
 
 BITS = {"int8": 8, "int4": 4}
 HEAD = "lm_head.weight"
@@ -20,6 +23,10 @@ HEAD = "lm_head.weight"
 _METHOD = "minidecilm"
 _LAYOUT = "panel16"  # of packed.py; another layout will get another name
 _EMBEDDING = "model.embed_tokens.weight"
+_FLOATS = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
+
+#: Shape and possible dtypes of a tensor in a file.
+StoredAs = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,27 @@ class Scheme:
         _check("layout", values["layout"], _LAYOUT)
         _check("head", values["head"], expected["head"])
         return cls(values["weights"], values["group"])
+
+
+def tensors_in_files(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | None) -> dict[str, StoredAs]:
+    """Return what the files of a checkpoint hold, given the shapes of the model's weights.
+
+    Examples
+    --------
+    >>> head = {"lm_head.weight": (20, 100)}
+    >>> {name: shape for name, (shape, _) in tensors_in_files(head, Scheme("int4")).items()}
+    {'lm_head.weight.codes': (2, 26, 16, 4), 'lm_head.weight.scales': (2, 2, 16)}
+    """
+    stored: dict[str, StoredAs] = {}
+    for name, shape in shapes.items():
+        bits = scheme.bits(name, shape) if scheme else None
+        if scheme is None or bits is None:
+            stored[name] = shape, _FLOATS
+        else:
+            codes, scales = packed_shapes(shape, bits, scheme.group)
+            stored[f"{name}.codes"] = codes, (CODE_DTYPES[bits],)
+            stored[f"{name}.scales"] = scales, (BFLOAT16,)
+    return stored
 
 
 def _check(key: str, value: Any, *allowed: Any) -> None:

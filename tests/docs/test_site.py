@@ -16,7 +16,7 @@ import minidecilm
 from docs import generate
 from minidecilm import Config, ConfigError, Step, preset
 from minidecilm.cli import info
-from minidecilm.config import IGNORED, READ, REQUIRED_VALUES
+from minidecilm.config_keys import IGNORED, READ, REQUIRED_VALUES
 from tests.docs.site import WARNINGS
 
 pytestmark = pytest.mark.slow  # builds the site

@@ -23,7 +23,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/weights/checkpoint.py",
-        "weight_map is not None and weight_map.get(name) != file",
+        "weight_map is not None and weight_map.get(name) != path.name",
         "False",
         "tests/unit/test_checkpoint.py::test_a_tensor_that_the_index_does_not_know",
     ),

@@ -63,4 +63,40 @@ MUTATIONS = [
         "found.st_size, 0)",
         "tests/unit/test_quantize.py::test_a_source_that_changes_meanwhile_leaves_nothing",
     ),
+    Mutation(
+        "minidecilm/files.py",
+        "        if key in found:",
+        "        if False:",
+        "tests/unit/test_strict_json.py",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "            parse_constant=_refuse_constant,\n",
+        "",
+        "tests/unit/test_strict_json.py",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "            parse_float=_finite_float,\n",
+        "",
+        "tests/unit/test_strict_json.py",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "_MAX_DEPTH = 32",
+        "_MAX_DEPTH = 1 << 20",
+        "tests/unit/test_strict_json.py",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "found = file.read(max_bytes + 1)",
+        "found = file.read(max_bytes)",
+        "tests/unit/test_strict_json.py",
+    ),
+    Mutation(
+        "minidecilm/files.py",
+        "_REPR.maxlevel = 3",
+        "_REPR.maxlevel = 300",
+        "tests/unit/test_strict_json.py",
+    ),
 ]

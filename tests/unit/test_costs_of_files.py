@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 import minidecilm
-from minidecilm import costs
+from minidecilm import costs, write_random_checkpoint
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.cache import KVCache
 from minidecilm.config import Config, LayerConfig
-from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS
 from minidecilm.weights.quantize import quantize_checkpoint
 from minidecilm.weights.random_weights import random_weights
@@ -97,3 +97,8 @@ def test_weights_in_memory(storage):
     """Layers that differ in everything: config.json cannot say so, hence no file."""
     config = replace(ODD, layers=(LayerConfig(5, 45), LayerConfig(2, 30, 4), LayerConfig(3, 20, 9)))
     assert costs.stored_tensors(config, storage) == tensors_of(random_weights(config, storage))
+
+
+def test_random_weights_of_an_unknown_storage():
+    with pytest.raises(ValueError, match=r"weights 'int16': choose from float32, .*, int4"):
+        random_weights(ODD, "int16")

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "minidecilm"
 
 # Rooms from the bottom up: a module imports from lower rows, and from its own row where that row allows it.
 ROWS = [
-    {"errors", "files", "strict_json", "progress", "ops"},
+    {"errors", "files", "progress", "ops"},
     {"config", "config_keys"},
     {"presets"},
     {"weights"},
@@ -121,7 +121,7 @@ def test_import_rules_can_fail(module, found):
 
 
 def test_config_needs_the_standard_library_only():
-    for name in ("config.py", "config_keys.py", "strict_json.py", "errors.py", "presets.py", "files.py"):
+    for name in ("config.py", "config_keys.py", "errors.py", "presets.py", "files.py"):
         for module, _ in imports(PACKAGE / name):
             package = module.split(".")[0]
             assert package == "minidecilm" or package in sys.stdlib_module_names, f"{name} imports {module}"

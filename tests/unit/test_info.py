@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from minidecilm import costs
+from minidecilm import costs, write_random_checkpoint
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.cli import info
 from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.presets import preset
-from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.quantize import quantize_checkpoint
 from tests.unit.test_config import ORIGINAL
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidecilm
+from minidecilm import write_random_checkpoint
 from minidecilm.api import DEMO_FOLDER
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights import checkpoint_writer, quantize
-from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
+from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS, PackedWeight, packed_shapes, unpack_codes
 from minidecilm.weights.quantize import quantize_checkpoint, quantize_weight
 from minidecilm.weights.safetensors_file import read_safetensors
@@ -297,7 +298,7 @@ def test_a_folder_holds_what_quantising_in_memory_gives(source, tmp_path, bits, 
 
 def test_the_documented_layout(source, tmp_path):
     quantize_checkpoint(source, tmp_path / "new", "int4", 32)
-    tensors = read_safetensors(tmp_path / "new" / "model.safetensors").tensors
+    tensors = read_safetensors(tmp_path / "new" / "model.safetensors")
     name = "model.layers.1.mlp.down_proj.weight"  # (20, 45)
     assert name not in tensors
     assert (tensors[f"{name}.codes"].dtype, tensors[f"{name}.codes"].shape) == (np.uint8, (2, 6, 16, 4))

@@ -49,9 +49,7 @@ def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, objec
 
 def test_reads_what_the_safetensors_package_writes(tmp_path: Path) -> None:
     safetensors.numpy.save_file(arrays(), tmp_path / "a.safetensors", metadata={"format": "np"})
-    file = read_safetensors(tmp_path / "a.safetensors")
-    assert_equal(file.tensors, arrays())
-    assert file.metadata == {"format": "np"}
+    assert_equal(read_safetensors(tmp_path / "a.safetensors"), arrays())
 
 
 def test_the_safetensors_package_reads_what_we_write(tmp_path: Path) -> None:
@@ -65,7 +63,7 @@ def test_the_safetensors_package_reads_what_we_write(tmp_path: Path) -> None:
 def test_arrays_are_aligned_views_of_one_read_only_map(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_safetensors(path, [TensorSource.from_array(*item) for item in arrays().items()])
-    tensors = read_safetensors(path).tensors
+    tensors = read_safetensors(path)
     bases = set()
     for array in tensors.values():
         assert type(array) is np.ndarray
@@ -85,7 +83,7 @@ def test_tensors_begin_at_a_cache_line_where_sizes_allow(tmp_path: Path) -> None
     odd, even = np.zeros(3, np.int8), np.zeros(32, np.float32)
     named = {"a": odd, "b": even, "c": np.zeros(5, np.float32), "d": even}
     write_safetensors(tmp_path / "a", [TensorSource.from_array(*item) for item in named.items()])
-    tensors = read_safetensors(tmp_path / "a").tensors
+    tensors = read_safetensors(tmp_path / "a")
     assert [tensors[name].ctypes.data % 64 for name in "bd"] == [0, 0]
     assert all(array.flags.aligned for array in tensors.values())
 
@@ -105,7 +103,7 @@ def test_a_misaligned_tensor_reads_right(tmp_path: Path) -> None:
     for padding in range(4):
         text = json.dumps(header).encode() + b" " * padding
         path = write_raw(tmp_path / f"{padding}.safetensors", text, b"\x07" + values.tobytes())
-        found = read_safetensors(path).tensors["values"]
+        found = read_safetensors(path)["values"]
         np.testing.assert_array_equal(found, values.reshape(2, 3))
         np.testing.assert_array_equal(found @ found.T, values.reshape(2, 3) @ values.reshape(2, 3).T)
 
@@ -114,18 +112,20 @@ def test_chunks_are_written_as_they_come(tmp_path: Path) -> None:
     whole = np.arange(24, dtype=np.float32).reshape(4, 6)
     source = TensorSource("whole", "F32", (4, 6), (row for row in whole))
     write_safetensors(tmp_path / "a.safetensors", [source])
-    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors").tensors["whole"], whole)
+    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors")["whole"], whole)
 
 
 def test_a_transposed_array_is_written_in_its_own_order(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     write_safetensors(tmp_path / "a.safetensors", [TensorSource.from_array("a", array)])
-    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors").tensors["a"], array)
+    np.testing.assert_array_equal(read_safetensors(tmp_path / "a.safetensors")["a"], array)
 
 
 def test_a_file_without_tensors(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "a.safetensors", [], {"only": "metadata"})
-    assert read_safetensors(tmp_path / "a.safetensors") == ({}, {"only": "metadata"})
+    assert read_safetensors(tmp_path / "a.safetensors") == {}
+    with safetensors.safe_open(tmp_path / "a.safetensors", "np") as file:
+        assert file.metadata() == {"only": "metadata"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -143,7 +143,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(error):
         write_safetensors(path, [TensorSource("a", "F32", (4,), chunks())])
     assert os.listdir(tmp_path) == ["a.safetensors"]
-    np.testing.assert_array_equal(read_safetensors(path).tensors["a"], old)
+    np.testing.assert_array_equal(read_safetensors(path)["a"], old)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_dtype_that_is_not_read_is_not_called_damage(tmp_path: Path, dtype: st
     message = str(caught.value)
     assert f"a.safetensors: tensor 'a': not supported: dtype {dtype}, expected F64, F32, F16, BF16" in message
     assert "damaged" not in message
-    assert read_safetensors(path, lambda name: name == "a").tensors.keys() == {"b"}
+    assert read_safetensors(path, lambda name: name == "a").keys() == {"b"}
 
 
 def test_bytes_of_a_skipped_tensor_are_covered_all_the_same(tmp_path: Path) -> None:
@@ -247,8 +247,7 @@ def test_what_the_library_lets_pass(tmp_path: Path, metadata: dict[str, str] | N
     tensor = entry("F32", [1], 0, 4) | {"strides": [1], "note": {"by": None}}
     path = write_raw(tmp_path / "a.safetensors", {"__metadata__": metadata, "a": tensor}, b"\0\0\x80?")
     assert safetensors.numpy.load_file(path)["a"] == 1
-    found = read_safetensors(path)
-    assert (found.tensors["a"], found.metadata) == (1, metadata or {})
+    assert read_safetensors(path) == {"a": 1}
 
 
 def test_a_git_lfs_pointer_is_called_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from minidecilm.errors import ConfigError
-from minidecilm.strict_json import brief, parse_object, read_object
+from minidecilm.files import brief, parse_object, read_object
 
 
 @pytest.mark.parametrize(
