@@ -1,6 +1,5 @@
 """Text level: load a model, generate, stream."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,12 +8,12 @@ from typing import Unpack, overload
 import numpy as np
 
 from minidecilm.backends import Backend, create_backend
+from minidecilm.catalog import find_folder
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
 from minidecilm.files import hub_name
 from minidecilm.generation import Options, generation_steps
 from minidecilm.model import DeciLM
-from minidecilm.presets import PRESET_NAMES
 from minidecilm.progress import progress_bar
 from minidecilm.tokenizer import TextStream, Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
@@ -23,7 +22,6 @@ from minidecilm.weights.quantize import quantize_weights
 from minidecilm.weights.scheme import BITS, Scheme
 
 WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
-DEMO_FOLDER = Path(__file__).parent / "demo"
 
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
 #: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
@@ -376,35 +374,6 @@ def _convert(checkpoint: Checkpoint, weights: str, progress: bool | None) -> dic
             converted[name] = tensor.astype(dtype)
             bar.update(1)
     return converted
-
-
-def find_folder(model: str | Path) -> Path:
-    """Return the folder of a model given by name, path or hub id, which is fetched where it is missing."""
-    if model == "demo":
-        return DEMO_FOLDER
-    if not str(model):
-        raise ValueError("model: the name is empty")
-    folder = Path(os.path.expanduser(model))
-    if str(model).lower() in PRESET_NAMES and not folder.exists():
-        raise CheckpointError(f"{model} is a preset without weights: give a checkpoint folder, or demo")
-    parts = str(model).split("/")
-    if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        return folder
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise OSError(
-            f"no folder {model}; to fetch it from the Hugging Face hub: pip install '.[hub]' in a clone"
-        ) from None
-    try:
-        return Path(
-            snapshot_download(str(model), allow_patterns=["*.safetensors", "*.json", "tokenizer.model"])
-        )
-    except Exception as problem:  # the hub client's own errors have no common base
-        first_line = str(problem).strip().splitlines()[:1]
-        raise OSError(
-            f"{model}: no such folder, and the Hugging Face hub gave: {' '.join(first_line)}"
-        ) from problem
 
 
 def generate(

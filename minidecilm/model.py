@@ -17,6 +17,24 @@ from minidecilm.ops import Array
 from minidecilm.weights.packed import Weight
 
 
+def check_choices(backend: Backend, dtype: str, rope_policy: str, kv_cache: str) -> None:
+    """Refuse what :class:`DeciLM` cannot compute, before there are weights.
+
+    Raises
+    ------
+    ValueError
+        For a dtype the backend lacks, an unknown policy or cache storage.
+    """
+    if dtype not in backend.dtypes:
+        raise ValueError(
+            f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
+        )
+    if rope_policy not in rope.POLICIES:
+        raise ValueError(f"rope {rope_policy!r}: choose from {', '.join(rope.POLICIES)}")
+    if kv_cache not in KV_CACHES:
+        raise ValueError(f"kv_cache {kv_cache!r}: choose from {', '.join(KV_CACHES)}")
+
+
 class DeciLM:
     """A decoder whose layers each have their own number of KV heads.
 
@@ -49,14 +67,7 @@ class DeciLM:
         rope_policy: str = "reference",
         kv_cache: str = "compute",
     ) -> None:
-        if dtype not in backend.dtypes:
-            raise ValueError(
-                f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
-            )
-        if rope_policy not in rope.POLICIES:
-            raise ValueError(f"rope {rope_policy!r}: choose from {', '.join(rope.POLICIES)}")
-        if kv_cache not in KV_CACHES:
-            raise ValueError(f"kv_cache {kv_cache!r}: choose from {', '.join(KV_CACHES)}")
+        check_choices(backend, dtype, rope_policy, kv_cache)
         self.config = config
         self.backend = backend
         self.weights = backend.device.place(config, weights)

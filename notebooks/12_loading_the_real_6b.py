@@ -26,7 +26,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, plots, preset
-from minidecilm.api import DEMO_FOLDER
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.cli import info
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION

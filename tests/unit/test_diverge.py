@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.bench.timing import first_layers
+from minidecilm.bench import first_layers
 from minidecilm.experiments.compare import Difference, compare, first_difference
 from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES
