@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from minidecilm.catalog import find_folder
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
 from minidecilm.files import hub_name
-from minidecilm.generation import Options, generation_steps
+from minidecilm.generation import generation_steps
 from minidecilm.model import DeciLM
 from minidecilm.progress import progress_bar
+from minidecilm.sampling import Options
 from minidecilm.tokenizer import TextStream, Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.weights.packed import Weight
@@ -77,13 +78,13 @@ class LanguageModel:
         )
 
     @overload
-    def generate(  # type: ignore[overload-overlap]  # a str is a sequence of str too
+    def generate(
         self,
         prompt: str,
         *,
         stop: str | Sequence[str] | None = ...,
         template: str | None = ...,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> str: ...
 
     @overload
@@ -93,7 +94,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = ...,
         template: str | None = ...,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> list[str]: ...
 
     def generate(
@@ -102,7 +103,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = None,
         template: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> str | list[str]:
         """Continue one text, or a batch of texts of any lengths.
 
@@ -114,7 +115,7 @@ class LanguageModel:
         template : str, optional
             Wraps each prompt for an instruction-tuned model: a name from :data:`PROMPT_TEMPLATES`.
         **options
-            Sampling, lengths, seed, trace: see :class:`minidecilm.generation.Options`.
+            Sampling, lengths, seed, trace: see :class:`minidecilm.sampling.Options`.
 
         Returns
         -------
@@ -147,7 +148,7 @@ class LanguageModel:
             return ends or rows[row].push(token)
 
         try:
-            for _ in generation_steps(self.model, ids, on_token, **options):
+            for _ in generation_steps(self.model, ids, on_token, Options(**options)):
                 pass
         except KeyboardInterrupt:
             raise Interrupted(result()) from None
@@ -159,7 +160,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = None,
         template: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
@@ -185,7 +186,7 @@ class LanguageModel:
             return ends or row.push(token)
 
         try:
-            for _ in generation_steps(self.model, ids, on_token, shown=True, **options):
+            for _ in generation_steps(self.model, ids, on_token, Options(**options), shown=True):
                 if len(row.text) > shown:
                     yield row.text[shown:]
                     shown = len(row.text)
@@ -382,7 +383,7 @@ def generate(
     model: str | Path | LanguageModel = "demo",
     stop: str | Sequence[str] | None = None,
     template: str | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> str:
     """Continue a text in one line: :func:`load`, then :meth:`LanguageModel.generate`.
 
@@ -401,7 +402,7 @@ def stream(
     model: str | Path | LanguageModel = "demo",
     stop: str | Sequence[str] | None = None,
     template: str | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Iterator[str]:
     """Continue a text in pieces: :func:`load`, then :meth:`LanguageModel.stream`."""
     lm = model if isinstance(model, LanguageModel) else load(model)

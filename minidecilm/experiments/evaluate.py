@@ -11,9 +11,8 @@ from minidecilm.backends.host import on_host
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import log_softmax
 
 _BLOCK = 1 << 22  # logits that are widened to float64 at a time
 

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import log_softmax
 
 
 def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None = None) -> Array:
