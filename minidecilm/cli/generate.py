@@ -5,17 +5,19 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from minidecilm.api import PROMPT_TEMPLATES, load
 from minidecilm.cli.options import INTERRUPTED, add_load_options, load_options, say
 from minidecilm.errors import Interrupted
 from minidecilm.files import replacing
+from minidecilm.sampling import Options
 from minidecilm.trace import Step, Totals
 
 SUMMARY = "continue a text"
 EXAMPLE = 'minidecilm generate "Once upon a time" --echo --temperature 0.7'
+_FLAGS = [field for field in fields(Options) if "flag" in field.metadata]
 _MAX_PROMPT_BYTES = 16 << 20
 
 
@@ -28,18 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_load_options(parser)
     parser.add_argument("--template", help=f"prompt template: {', '.join(PROMPT_TEMPLATES)}")
     parser.add_argument("--echo", action="store_true", help="print the prompt before the new text")
-    parser.add_argument("--max-new-tokens", type=int, default=100, metavar="N", help="(default: 100)")
-    parser.add_argument("--max-length", type=int, metavar="N", help="allow prompt and new text of N tokens")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="X", help="0 is greedy (default: 1.0)"
-    )
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0 is off (default)")
-    parser.add_argument("--top-p", type=float, default=0.95, metavar="P", help="1 is off (default: 0.95)")
-    parser.add_argument("--min-p", type=float, default=0.0, metavar="P", help="0 is off (default)")
-    parser.add_argument(
-        "--repetition-penalty", type=float, default=1.0, metavar="X", help="1 is off (default)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    for field in _FLAGS:
+        flag = dict(field.metadata["flag"])
+        if field.default is not None:
+            flag["help"] = f"{flag['help']} (default: {field.default})".strip()
+        parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, **flag)
     parser.add_argument(
         "--stop", action="append", metavar="TEXT", help="end before this text; may be repeated"
     )
@@ -60,16 +55,9 @@ def run(options: argparse.Namespace) -> int:
             prompt,
             stop=options.stop,
             template=options.template,
-            max_new_tokens=options.max_new_tokens,
-            max_length=options.max_length,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
-            repetition_penalty=options.repetition_penalty,
-            seed=options.seed,
             trace=trace,
             totals=totals,
+            **{field.name: getattr(options, field.name) for field in _FLAGS},
         )
         interrupted = not _print_pieces(pieces, prompt if options.echo else "")
         if trace_file:

@@ -17,39 +17,15 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cli/generate.py",
-        "max_length=options.max_length,",
-        "max_length=None,",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--max-length]",
-    ),
-    Mutation(
-        "minidecilm/cli/generate.py",
-        "top_k=options.top_k,",
-        "top_k=0,",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--top-k]",
-    ),
-    Mutation(
-        "minidecilm/cli/generate.py",
-        "top_p=options.top_p,",
-        "top_p=options.min_p,",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--top-p]",
-    ),
-    Mutation(
-        "minidecilm/cli/generate.py",
-        "min_p=options.min_p,",
-        "min_p=0.0,",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--min-p]",
-    ),
-    Mutation(
-        "minidecilm/cli/generate.py",
-        "repetition_penalty=options.repetition_penalty,",
-        "repetition_penalty=1.0,",
-        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--repetition-penalty]",
-    ),
-    Mutation(
-        "minidecilm/cli/generate.py",
-        "seed=options.seed,",
-        "seed=0,",
+        "getattr(options, field.name) for field in _FLAGS}",
+        "getattr(options, field.name) for field in _FLAGS[:-1]}",
         "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--seed]",
+    ),
+    Mutation(
+        "minidecilm/cli/generate.py",
+        "getattr(options, field.name) for field in _FLAGS}",
+        "field.default for field in _FLAGS}",
+        "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--repetition-penalty]",
     ),
     Mutation(
         "minidecilm/cli/compare.py",
