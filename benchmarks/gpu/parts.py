@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 import minidecilm
-from benchmarks.gpu.setup import KV_CACHE, OURS, THEIRS, Setup, batches, measured_device, spread
+from benchmarks.common import spread
+from benchmarks.gpu.setup import KV_CACHE, OURS, THEIRS, Setup, batches, measured_device
 from minidecilm import costs
 from minidecilm.backends import create_backend
 from minidecilm.backends.host import on_host

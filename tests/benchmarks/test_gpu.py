@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import minidecilm
+from benchmarks.common import RESULTS
 from benchmarks.gpu import parts
 from benchmarks.gpu.__main__ import PARTS, measure, missed
 from benchmarks.gpu.page import page
 from benchmarks.gpu.setup import GOLDEN, OURS, THEIRS, Setup, Sizes, batches
-from benchmarks.machine import RESULTS
 from minidecilm import costs
 from minidecilm.backends.host import on_host
 from minidecilm.config import Config, LayerConfig

@@ -1,5 +1,7 @@
 """Where two models part: the stage, the layer and the size of the first difference, NaN among them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,20 @@ def test_the_command_names_nan_as_the_first_difference_and_the_most(capsys, tmp_
     code, out, _ = run(capsys, "compare", *arguments)
     assert code == 1
     assert out.endswith("most, nan, at down_proj of layer 3\n")
+
+
+def test_json_of_the_command_has_no_number_that_json_has_not(capsys, tmp_path, model):
+    tensors = {name: np.array(weight) for name, weight in model.weights.items()}
+    with_nan(tensors["model.layers.3.mlp.down_proj.weight"])
+    sources = [TensorSource.from_array(*item) for item in tensors.items()]
+    write_checkpoint(model.config, tmp_path / "nan", sources)
+    arguments = (checks.GOLDEN, tmp_path / "nan", "--tokens", 4, "--tolerance", "inf", "--json")
+    code, out, _ = run(capsys, "compare", *arguments)
+
+    def refuse(number):
+        raise AssertionError(f"{number} is not JSON")
+
+    found = json.loads(out, parse_constant=refuse)
+    assert (code, found["tolerance"]) == (1, None)
+    assert found["first_difference"] == {"layer": 3, "stage": "down_proj", "error": None}
+    assert [stage["error"] for stage in found["stages"]][0] == 0.0
