@@ -289,7 +289,6 @@ def load(
     dtype: str = "float32",
     rope: str = "reference",
     kv_cache: str = "compute",
-    adapter: str | Path | None = None,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
 ) -> LanguageModel:
@@ -314,8 +313,6 @@ def load(
         When cached keys are rotated: see :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}
         What keys and values are cached as; "compute" is `dtype`. bfloat16 takes half the memory of float32.
-    adapter : None
-        Low-rank adapters are not in this version.
     ignore_config_keys : iterable of str
         Keys of config.json and generation_config.json to pass over, as if they were not there, because you
         know that they do not change the network. A str is one key.
@@ -344,8 +341,6 @@ def load(
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
-    if adapter is not None:
-        raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
     checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.vocab_size)

@@ -92,8 +92,8 @@ def generation_steps(
     on_token: Callable[[int, int, bool], bool],
     options: Options,
     shown: bool = False,
-) -> Iterator[list[int | None]]:
-    """Generate one token per row and step, until every row has ended.
+) -> Iterator[None]:
+    """Generate one token per row and step, until every row has ended; yield after every step.
 
     Parameters
     ----------
@@ -106,23 +106,18 @@ def generation_steps(
     options : Options
     shown : bool
         The tokens are shown as they come: on a terminal, a bar would run into them.
-
-    Yields
-    ------
-    list of int or None
-        The token each row chose; None for a row that had ended before.
     """
     max_new_tokens, progress = options.max_new_tokens, options.progress
     eos = _end_tokens(model.config.eos_token_ids if options.eos_token_ids is None else options.eos_token_ids)
-    check_length(model.config, max(map(len, prompts)), max_new_tokens, options.max_length)
+    width = max(map(len, prompts))
+    check_length(model.config, width, max_new_tokens, options.max_length)
     generators = [np.random.default_rng(s) for s in _seeds(options.seed, len(prompts))]
     seen = [list(prompt) for prompt in prompts]
     finished: list[str | None] = [None] * len(prompts)
-    totals = Totals() if options.totals is None else options.totals
+    totals = options.totals or Totals()
     totals.rows += len(prompts)
     totals.read_tokens += sum(map(len, prompts))
 
-    width = max(map(len, prompts))
     ids = np.array([[0] * (width - len(p)) + list(p) for p in prompts])  # (B, T)
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
@@ -165,7 +160,7 @@ def generation_steps(
             totals.add_step(seconds, cache.used_nbytes, reading=number == 1)
             if options.trace is not None:
                 options.trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
-            yield tokens
+            yield
             bar.update(1)
             if all(finished):
                 return
@@ -190,9 +185,6 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
     ValueError
         Naming the lengths asked for, the limit, where it comes from and what to change.
     """
-    for name, value in (("max_new_tokens", max_new_tokens), ("max_length", max_length)):
-        if value is not None and not (_is_integer(value) and value >= 1):
-            raise ValueError(f"{name}: expected an integer of at least 1, found {value!r}")
     limit, reason = length_limit(config) if max_length is None else (max_length, "max_length")
     if prompt_length + max_new_tokens <= limit:
         return
@@ -219,19 +211,16 @@ def _as_rows(ids: Any, name: str) -> list[list[int]]:
 
 def _seeds(seed: Any, rows: int) -> list[int]:
     seeds = [seed] * rows if np.ndim(seed) == 0 else list(seed)
-    if len(seeds) != rows or not all(_is_integer(s) and s >= 0 for s in seeds):
+    fit = [isinstance(s, int | np.integer) and not isinstance(s, bool) and s >= 0 for s in seeds]
+    if len(seeds) != rows or not all(fit):
         raise ValueError(
             f"seed: expected an integer of at least 0, or one for each of {rows} rows, found {seed!r}"
         )
     return [int(s) for s in seeds]
 
 
-def _end_tokens(ids: Any) -> list[int]:
-    tokens: list[Any] = np.ravel(list(ids) if isinstance(ids, set | frozenset) else ids).tolist()
-    if not all(_is_integer(token) for token in tokens):
+def _end_tokens(ids: Any) -> Array:
+    tokens = np.ravel(list(ids) if isinstance(ids, set | frozenset) else ids)
+    if tokens.size and tokens.dtype.kind not in "iu":
         raise ValueError(f"eos_token_ids: expected an integer or integers, found {ids!r}")
     return tokens
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -14,6 +14,7 @@ import numpy as np
 from minidecilm.ops import Array, log_softmax
 from minidecilm.trace import Step, Totals
 
+_INTEGER = int | np.integer
 _REMOVED = -np.inf
 _TINY, _HUGE = 1e-30, 1e30  # dividing a float32 logit by two such numbers does not overflow float64
 
@@ -88,16 +89,19 @@ class Options:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        self._check("temperature", lambda t: t == 0 or _TINY <= t <= _HUGE, f"0, or {_TINY} to {_HUGE}")
-        self._check("top_k", lambda k: isinstance(k, int | np.integer) and k >= 0, "an integer of at least 0")
-        self._check("top_p", lambda p: 0 < p <= 1, "a number above 0, at most 1")
-        self._check("min_p", lambda p: 0 <= p <= 1, "a number from 0 to 1")
-        self._check("repetition_penalty", lambda r: _TINY <= r <= _HUGE, f"{_TINY} to {_HUGE}")
+        def check(name: str, expected: str, possible: Callable[[Any], Any], kind: Any = Real) -> None:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not possible(value):  # NaN: not
+                raise ValueError(f"{name}: expected {expected}, found {value!r}")
 
-    def _check(self, name: str, possible: Callable[[Any], Any], expected: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real) or not possible(value):  # NaN: not possible
-            raise ValueError(f"{name}: expected {expected}, found {value!r}")
+        check("max_new_tokens", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
+        if self.max_length is not None:
+            check("max_length", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
+        check("temperature", f"0, or {_TINY} to {_HUGE}", lambda t: t == 0 or _TINY <= t <= _HUGE)
+        check("top_k", "an integer of at least 0", lambda k: k >= 0, _INTEGER)
+        check("top_p", "a number above 0, at most 1", lambda p: 0 < p <= 1)
+        check("min_p", "a number from 0 to 1", lambda p: 0 <= p <= 1)
+        check("repetition_penalty", f"{_TINY} to {_HUGE}", lambda r: _TINY <= r <= _HUGE)
 
 
 def apply_repetition_penalty(logits: Array, token_ids: Sequence[int] | Array, penalty: float) -> Array:

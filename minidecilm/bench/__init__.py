@@ -16,7 +16,6 @@ from minidecilm.bench.limits import threads_of as threads_of
 from minidecilm.bench.plan import Plan as Plan
 from minidecilm.bench.plan import first_layers as first_layers
 from minidecilm.bench.plan import random_model as random_model
-from minidecilm.bench.rates import aligned as aligned
 from minidecilm.bench.rates import report as report
 from minidecilm.bench.rates import report_text as report_text
 from minidecilm.bench.timing import measure as measure

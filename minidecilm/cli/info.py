@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from minidecilm import catalog
-from minidecilm.bench import aligned
+from minidecilm.bench.rates import aligned
 from minidecilm.cli.options import add_ignored_keys
 from minidecilm.presets import PRESET_NAMES
 

@@ -120,19 +120,6 @@ def divergence(logits: Array, others: Array) -> Array:
     return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
 
 
-def next_token_losses(logits: Array, input_ids: npt.ArrayLike) -> Array:
-    """Loss in nats of each token but the first, from the logits before it: (B, T, V), (B, T) -> (B, T - 1).
-
-    Examples
-    --------
-    >>> next_token_losses(np.zeros((1, 2, 4)), [[0, 3]]).round(4)
-    array([[1.3863]])
-    """
-    following = np.asarray(input_ids)[:, 1:, None]  # (B, T - 1, 1)
-    log_p = log_softmax(logits[:, :-1])  # (B, T - 1, V)
-    return np.asarray(-np.take_along_axis(log_p, following, axis=2)[..., 0])
-
-
 def perplexity_by_position(losses: Array, step: int) -> Array:
     """Perplexity of every stretch of `step` tokens, all rows together: (B, N * step) -> (N,) float64.
 

@@ -29,7 +29,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "check_length(model.config, max(map(len, prompts)),",
+        "check_length(model.config, width,",
         "check_length(model.config, len(prompts[0]),",
         "tests/unit/test_generation.py::test_the_length_of_every_row_is_checked_to_the_token",
     ),

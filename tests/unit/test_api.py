@@ -321,7 +321,6 @@ def test_weights_can_be_converted(lm, weights):
         ("backend", "abacus"),
         ("dtype", "float16"),
         ("rope", "static"),
-        ("adapter", "folder"),
     ],
 )
 def test_unknown_options_are_named(option, value):
