@@ -6,7 +6,7 @@
 >>> measurement = bench.measure(model, bench.Plan(prompt_tokens=8, new_tokens=2, batch_sizes=(1,), rounds=1))
 >>> facts = bench.report(model, measurement, bench.Limits(read_bandwidth=1e10, peak=1e11))
 >>> bench.report_text(facts, "demo").splitlines()[0]
-'demo: 1,652,864 parameters in 8 layers, bfloat16 weights, 3.0 MB read per step'
+'demo: 1,652,864 parameters in 8 layers, bfloat16 weights, 2.8 MB read per step'
 """
 
 from minidecilm.bench.limits import Limits as Limits
