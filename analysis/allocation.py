@@ -24,7 +24,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from analysis.result import write_result
+from analysis.common import RESULTS
+from benchmarks.common import describe, write_result
 from minidecilm import load, measure_allocations, sensitivity, text_rows
 from minidecilm.bench.machine import usable_cores
 from minidecilm.experiments.allocate import allocation_front, cache_bytes
@@ -129,7 +130,9 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as executor:
         result = measure(options.model, read_stories(options.stories), executor)
     print(table(result))
-    print(f"written to {write_result('allocation', result)}")
+    path = RESULTS / "allocation.json"
+    write_result(path, {"machine": describe("numpy"), **result})
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

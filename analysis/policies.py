@@ -12,7 +12,7 @@ import numpy as np
 import minidecilm
 from analysis.common import FIGURES, run, save
 from minidecilm import plots
-from minidecilm.experiments import feeding
+from minidecilm.experiments import evaluate, feeding
 from minidecilm.model import DeciLM
 from minidecilm.rope import POLICIES
 
@@ -47,7 +47,7 @@ def main(out: Path = FIGURES) -> None:
         for right in (one_call, dict.fromkeys(POLICIES, recomputed))
     )
     perplexity = {
-        name: feeding.perplexity_by_position(feeding.next_token_losses(logits, ids), STEP)
+        name: feeding.perplexity_by_position(evaluate.cross_entropy(logits[:, :-1], ids[:, 1:]), STEP)
         for name, logits in {"no scaling": unscaled(ids), **decoded}.items()
     }
 

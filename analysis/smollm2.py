@@ -18,8 +18,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from analysis.common import RESULTS
 from analysis.gguf_llama import LlamaFile
-from analysis.result import write_result
+from benchmarks.common import describe, write_result
 from minidecilm import sensitivity
 
 TEXT = Path(__file__).parent / "data" / "austen.txt"
@@ -75,7 +76,8 @@ def main() -> None:
     """Measure and write the result."""
     argparse.ArgumentParser(description="Measure the KV-head sensitivity of SmolLM2-135M.").parse_args()
     result = measure(find_weights(), TEXT.read_text(encoding="utf-8"))
-    path = write_result("smollm2", result)
+    path = RESULTS / "smollm2.json"
+    write_result(path, {"machine": describe("numpy"), **result})
     for layer, extra in enumerate(result["extra_loss_with_one_kv_head"]):
         print(f"layer {layer:2}: {extra:+.3f} nats per token")
     print(f"loss without pooling {result['base_loss']:.3f}; written to {path}")

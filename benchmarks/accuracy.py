@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 import minidecilm
-from benchmarks.machine import RESULTS, describe, write_result
+from benchmarks.common import RESULTS, describe, write_result
 from training.stories import HELD_OUT_START, stories
 
 KERNELS = {"numpy": "", "numba": "explicit", "numba, portable kernels": "portable"}

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS, write_result
-from benchmarks.tables import table
+from benchmarks.common import RESULTS, table, write_result
 from minidecilm import costs, preset
 
 CONTEXT = 4096

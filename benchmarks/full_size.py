@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks.machine import RESULTS, describe, process_memory, write_result
+from benchmarks.common import RESULTS, describe, spread, write_result
 
 LIMIT = 16 * 2**30
 
@@ -53,6 +53,7 @@ def generate_here(folder: Path, run: Run) -> dict[str, Any]:
     import minidecilm
     from minidecilm import costs
     from minidecilm.backends.numba_backend.probe import read_bandwidth
+    from minidecilm.bench.machine import process_memory
 
     start = time.perf_counter()
     model = minidecilm.load(with_suffix(folder, run.suffix), backend=run.backend).model
@@ -74,11 +75,11 @@ def generate_here(folder: Path, run: Run) -> dict[str, Any]:
         "opening_seconds": opening,
         "first_two_tokens_seconds": first_time,
         "prefill_seconds": trace[0].seconds,
-        "decode_seconds": {"min": min(decoding), "median": median(decoding), "max": max(decoding)},
+        "decode_seconds": spread(decoding),
         "streamed_bytes_per_token": streamed,
         "streamed_bytes_per_second": streamed / median(decoding),
         "read_bytes_per_second": read_bandwidth(),
-        "peak_resident_bytes": memory["peak_total"],
+        "peak_resident_bytes": memory["peak"],
         "anonymous_bytes": memory["anonymous"],
         "kv_cache_bytes": trace[-1].cache_nbytes,
     }

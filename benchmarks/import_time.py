@@ -7,9 +7,8 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
-from benchmarks.machine import RESULTS, describe, write_result
+from benchmarks.common import RESULTS, describe, spread, write_result
 
 CODE = "import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
 
@@ -30,12 +29,11 @@ def main() -> None:
     for _ in range(arguments.runs):
         for name, times in found.items():
             times.append(seconds(name))
-    rows = {
-        name: {"min": min(times), "median": median(times), "max": max(times)} for name, times in found.items()
-    }
+    rows = {name: spread(times) for name, times in found.items()}
     ratio = rows["minidecilm"]["median"] / rows["numpy"]["median"]
     for name, row in rows.items():
-        print(f"import {name:11}" + "".join(f"{key} {value * 1e3:6.0f} ms  " for key, value in row.items()))
+        times = "".join(f"{key} {row[key] * 1e3:6.0f} ms  " for key in ("min", "median", "max"))
+        print(f"import {name:11}{times}")
     print(f"minidecilm takes {ratio:.2f} times as long as numpy, which is loaded on first use")
     result = {"runs": arguments.runs, **describe("numpy", "ml_dtypes"), "seconds": rows, "ratio": ratio}
     write_result(arguments.output, result)

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import RESULTS, describe, write_result
+from benchmarks.common import RESULTS, describe, spread, table, write_result
 from benchmarks.peers.contestants import MODELS
 from benchmarks.peers.ours import Model
 from benchmarks.peers.play import models_folder, network
-from benchmarks.peers.runner import spread
 from benchmarks.peers.scenarios import ATTENDING, FEEDING, HEAD_DIM, HEADS, KV_HEADS, THREADS, Attending
-from benchmarks.tables import goal_name, table
+from benchmarks.tables import goal_name
 from minidecilm import Config, costs
 from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend.probe import peak_flops, peak_integer_ops, read_bandwidth

@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-from benchmarks.machine import RESULTS, describe, process_memory, write_result
+from benchmarks.common import RESULTS, describe, spread, write_result
+from minidecilm.bench.machine import process_memory
 
 MEMORY = ("total", "anonymous")
 
@@ -41,18 +42,23 @@ def open_peer(folder: Path) -> Iterator[object]:
 OPENERS = {"minidecilm": open_ours, "safetensors": open_peer}
 
 
+def memory() -> dict[str, int]:
+    found = process_memory()
+    return {"total": found["anonymous"] + found["mapped"], "anonymous": found["anonymous"]}
+
+
 def measure_here(opener: str, folder: Path) -> dict[str, float]:
     """Seconds and bytes of one opening in this process; imports are paid before."""
     steps = OPENERS[opener](folder)
     next(steps)
-    before, start = process_memory(), time.perf_counter()
+    before, start = memory(), time.perf_counter()
     opened = next(steps)
-    seconds, after = time.perf_counter() - start, process_memory()
+    seconds, after = time.perf_counter() - start, memory()
     assert opened
     return {"seconds": seconds} | {f"{kind}_bytes": after[kind] - before[kind] for kind in MEMORY}
 
 
-def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[str, float]]:
+def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[str, Any]]:
     """Least, median and greatest figure over `runs` fresh processes."""
     found = []
     for _ in range(runs):
@@ -70,13 +76,7 @@ def measure(opener: str, folder: Path, cold: bool, runs: int) -> dict[str, dict[
             opener,
         ]
         found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    return {
-        key: {
-            name: pick(run[key] for run in found)
-            for name, pick in {"min": min, "median": median, "max": max}.items()
-        }
-        for key in found[0]
-    }
+    return {key: spread(run[key] for run in found) for key in found[0]}
 
 
 def main() -> None:
@@ -119,8 +119,8 @@ def main() -> None:
     print(f"{'':22}{'ms min':>9}{'median':>9}{'max':>9}{'RSS MB, max':>13}{'anonymous':>11}")
     for name, row in rows.items():
         times = "".join(f"{row['seconds'][key] * 1e3:9.2f}" for key in ("min", "median", "max"))
-        memory = [row[f"{kind}_bytes"]["max"] / 1e6 for kind in MEMORY]
-        print(f"{name:22}{times}{memory[0]:13.2f}{memory[1]:11.2f}")
+        total, anonymous = (row[f"{kind}_bytes"]["max"] / 1e6 for kind in MEMORY)
+        print(f"{name:22}{times}{total:13.2f}{anonymous:11.2f}")
     for state, ratio in ratios.items():
         print(f"minidecilm takes {ratio:.1f} times as long as safetensors.safe_open, {state}")
     result = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.common import RESULTS, brief, table
 from benchmarks.gpu.page import page as gpu_page
-from benchmarks.machine import RESULTS
 from benchmarks.peers.scenarios import ATTENDING, FEEDING
 
 ONE_TEXT = "decode, batch 1"
@@ -135,15 +135,6 @@ def error(race: dict[str, Any], name: str) -> str:
     return f"{race['contestants'][name]['relative_error']:.1e}"
 
 
-def brief(spread: dict[str, Any], convert: Callable[[float], float]) -> str:
-    """Median, and least to greatest, of a stored spread in another unit."""
-    middle, *ends = (convert(spread[key]) for key in ("median", "min", "max"))
-    middle, low, high = (
-        f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in (middle, *sorted(ends))
-    )
-    return f"{middle} ({low} to {high})"
-
-
 def grid(
     results: dict[str, Any],
     scenarios: Iterable[str],
@@ -153,12 +144,6 @@ def grid(
     races = [results["scenarios"][name] for name in scenarios]
     names = races[0]["contestants"]
     return table(["", *scenarios], ([name, *(cell(race, name) for race in races)] for name in names))
-
-
-def table(titles: list[str], rows: Iterable[list[str]]) -> str:
-    """Make a table of Markdown; every column but the first is aligned to the right."""
-    rule = ["---"] + ["---:"] * (len(titles) - 1)
-    return "".join(f"| {' | '.join(row)} |\n" for row in (titles, rule, *rows))
 
 
 def main() -> None:

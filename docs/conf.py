@@ -53,7 +53,8 @@ autodoc_typehints = "none"  # docstrings say more: shapes and storage
 autosummary_generate = True
 autosummary_context = {
     "homes": {
-        package: generate.homes(package) for package in ("minidecilm", "minidecilm.costs", "minidecilm.plots")
+        package: generate.homes(package)
+        for package in ("minidecilm", "minidecilm.bench", "minidecilm.costs", "minidecilm.plots")
     }
 }
 numpydoc_show_class_members = False

@@ -5,14 +5,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
+from operator import mul
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import accuracy, calculators, limits, tables
-from benchmarks.machine import RESULTS
+from benchmarks.common import RESULTS, brief, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
@@ -115,7 +115,7 @@ def required_values() -> str:
         [f"`{key}`", ", ".join(f"`{json.dumps(value)}`" for value in values)]
         for key, values in config_keys.REQUIRED_VALUES.items()
     ]
-    return tables.table(["key", "accepted"], rows).replace("---:", "---")
+    return table(["key", "accepted"], rows).replace("---:", "---")
 
 
 def demo_header() -> str:
@@ -158,23 +158,17 @@ def origin(name: str, result: dict[str, Any], script: str) -> str:
     )
 
 
-def spread(values: dict[str, float], scale: float = 1.0, digits: int = 3) -> str:
-    """Median, and least to greatest."""
-    middle, low, high = (f"{values[key] * scale:.{digits}g}" for key in ("median", "min", "max"))
-    return f"{middle} ({low} to {high})"
-
-
 def full_size(compiled: dict[str, Any], plain: dict[str, Any]) -> str:
     """DeciLM-6b at its full size, with random weights."""
     steps = plain["decode_seconds"]
-    numpy = plain | {"decode_seconds": {"median": median(steps), "min": min(steps), "max": max(steps)}}
+    numpy = plain | {"decode_seconds": spread(steps)}
     rows = [
         [
             name,
             f"{1e3 * run['opening_seconds']:.0f}",
             f"{run['prompt_tokens']}",
             f"{run['prefill_seconds']:.1f}",
-            spread(run["decode_seconds"]),
+            brief(run["decode_seconds"], float),
             binary(run["peak_resident_bytes"]),
             binary(run["anonymous_bytes"]),
         ]
@@ -188,8 +182,7 @@ def full_size(compiled: dict[str, Any], plain: dict[str, Any]) -> str:
         f"Random weights in the published layout, one text, {allowed} of address space allowed. Prompts are "
         f"in tokens. Seconds a token are of decoding: {decoded} tokens with Numba, {len(steps)} with NumPy. "
         "Weights are memory-mapped: pages of their file count as memory while they are in use.\n\n"
-        f"{tables.table(titles, rows)}\n"
-        + origin("full_size_numpy", plain, "an earlier version of the same script")
+        f"{table(titles, rows)}\n" + origin("full_size_numpy", plain, "an earlier version of the same script")
     )
 
 
@@ -197,7 +190,7 @@ def open_checkpoint(result: dict[str, Any]) -> str:
     """How long opening 11 GB takes."""
     columns = {"seconds": 1e3, "total_bytes": 1e-3, "anonymous_bytes": 1e-3}
     rows = [
-        [name, *(spread(row[key], scale) for key, scale in columns.items())]
+        [name, *(brief(row[key], partial(mul, scale)) for key, scale in columns.items())]
         for name, row in result["rows"].items()
     ]
     titles = ["", "ms", "memory, kB", "besides the file, kB"]
@@ -206,15 +199,15 @@ def open_checkpoint(result: dict[str, Any]) -> str:
         f"{result['checkpoint_bytes'] / 1e9:.1f} GB in {result['files']} files, each run in a new process, "
         f"{result['runs']} of each. Warm: the files' first pages are in memory; cold: they are not. "
         "minidecilm checks the header of every file, and every shape against config.json.\n\n"
-        f"{tables.table(titles, rows)}"
+        f"{table(titles, rows)}"
     )
 
 
 def import_time(result: dict[str, Any]) -> str:
     """How long the import takes."""
-    rows = [[f"`import {name}`", spread(row, 1e3)] for name, row in result["seconds"].items()]
+    rows = [[f"`import {name}`", brief(row, partial(mul, 1e3))] for name, row in result["seconds"].items()]
     return (
         "# Import\n\n"
         f"Milliseconds in a new process, {result['runs']} of each. minidecilm loads NumPy on first use.\n\n"
-        f"{tables.table(['', 'ms'], rows)}"
+        f"{table(['', 'ms'], rows)}"
     )

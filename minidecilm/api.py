@@ -1,21 +1,21 @@
 """Text level: load a model, generate, stream."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, overload
 
 import numpy as np
 
 from minidecilm.backends import Backend, create_backend
+from minidecilm.catalog import find_folder
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
 from minidecilm.files import hub_name
-from minidecilm.generation import Options, generation_steps
+from minidecilm.generation import generation_steps
 from minidecilm.model import DeciLM
-from minidecilm.presets import PRESET_NAMES
 from minidecilm.progress import progress_bar
+from minidecilm.sampling import Options
 from minidecilm.tokenizer import TextStream, Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.weights.packed import Weight
@@ -23,7 +23,6 @@ from minidecilm.weights.quantize import quantize_weights
 from minidecilm.weights.scheme import BITS, Scheme
 
 WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
-DEMO_FOLDER = Path(__file__).parent / "demo"
 
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
 #: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
@@ -79,13 +78,13 @@ class LanguageModel:
         )
 
     @overload
-    def generate(  # type: ignore[overload-overlap]  # a str is a sequence of str too
+    def generate(
         self,
         prompt: str,
         *,
         stop: str | Sequence[str] | None = ...,
         template: str | None = ...,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> str: ...
 
     @overload
@@ -95,7 +94,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = ...,
         template: str | None = ...,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> list[str]: ...
 
     def generate(
@@ -104,7 +103,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = None,
         template: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> str | list[str]:
         """Continue one text, or a batch of texts of any lengths.
 
@@ -116,7 +115,7 @@ class LanguageModel:
         template : str, optional
             Wraps each prompt for an instruction-tuned model: a name from :data:`PROMPT_TEMPLATES`.
         **options
-            Sampling, lengths, seed, trace: see :class:`minidecilm.generation.Options`.
+            Sampling, lengths, seed, trace: see :class:`minidecilm.sampling.Options`.
 
         Returns
         -------
@@ -149,7 +148,7 @@ class LanguageModel:
             return ends or rows[row].push(token)
 
         try:
-            for _ in generation_steps(self.model, ids, on_token, **options):
+            for _ in generation_steps(self.model, ids, on_token, Options(**options)):
                 pass
         except KeyboardInterrupt:
             raise Interrupted(result()) from None
@@ -161,7 +160,7 @@ class LanguageModel:
         *,
         stop: str | Sequence[str] | None = None,
         template: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
@@ -187,7 +186,7 @@ class LanguageModel:
             return ends or row.push(token)
 
         try:
-            for _ in generation_steps(self.model, ids, on_token, shown=True, **options):
+            for _ in generation_steps(self.model, ids, on_token, Options(**options), shown=True):
                 if len(row.text) > shown:
                     yield row.text[shown:]
                     shown = len(row.text)
@@ -290,7 +289,6 @@ def load(
     dtype: str = "float32",
     rope: str = "reference",
     kv_cache: str = "compute",
-    adapter: str | Path | None = None,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
 ) -> LanguageModel:
@@ -315,8 +313,6 @@ def load(
         When cached keys are rotated: see :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}
         What keys and values are cached as; "compute" is `dtype`. bfloat16 takes half the memory of float32.
-    adapter : None
-        Low-rank adapters are not in this version.
     ignore_config_keys : iterable of str
         Keys of config.json and generation_config.json to pass over, as if they were not there, because you
         know that they do not change the network. A str is one key.
@@ -345,8 +341,6 @@ def load(
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
-    if adapter is not None:
-        raise ValueError("adapter: low-rank adapters are not in this version; merge them before loading")
     checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.vocab_size)
@@ -378,42 +372,13 @@ def _convert(checkpoint: Checkpoint, weights: str, progress: bool | None) -> dic
     return converted
 
 
-def find_folder(model: str | Path) -> Path:
-    """Return the folder of a model given by name, path or hub id, which is fetched where it is missing."""
-    if model == "demo":
-        return DEMO_FOLDER
-    if not str(model):
-        raise ValueError("model: the name is empty")
-    folder = Path(os.path.expanduser(model))
-    if str(model).lower() in PRESET_NAMES and not folder.exists():
-        raise CheckpointError(f"{model} is a preset without weights: give a checkpoint folder, or demo")
-    parts = str(model).split("/")
-    if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        return folder
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise OSError(
-            f"no folder {model}; to fetch it from the Hugging Face hub: pip install '.[hub]' in a clone"
-        ) from None
-    try:
-        return Path(
-            snapshot_download(str(model), allow_patterns=["*.safetensors", "*.json", "tokenizer.model"])
-        )
-    except Exception as problem:  # the hub client's own errors have no common base
-        first_line = str(problem).strip().splitlines()[:1]
-        raise OSError(
-            f"{model}: no such folder, and the Hugging Face hub gave: {' '.join(first_line)}"
-        ) from problem
-
-
 def generate(
     prompt: str,
     *,
     model: str | Path | LanguageModel = "demo",
     stop: str | Sequence[str] | None = None,
     template: str | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> str:
     """Continue a text in one line: :func:`load`, then :meth:`LanguageModel.generate`.
 
@@ -432,7 +397,7 @@ def stream(
     model: str | Path | LanguageModel = "demo",
     stop: str | Sequence[str] | None = None,
     template: str | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Iterator[str]:
     """Continue a text in pieces: :func:`load`, then :meth:`LanguageModel.stream`."""
     lm = model if isinstance(model, LanguageModel) else load(model)

@@ -10,35 +10,12 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from minidecilm.backends.host import HOST, Host
+from minidecilm.backends.host import HOST, Host, Visible
 from minidecilm.config import Config
 from minidecilm.ops import Array
 
 #: Names of what keys and values may be stored as; "compute" stands for the compute dtype.
 KV_CACHES = ("compute", "float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Visible:
-    """Which slots each new token may attend to: real tokens, not later than itself.
-
-    ``np.asarray`` makes it a (B, T, S) bool array. A backend that can do without one reads `real`.
-
-    Attributes
-    ----------
-    real : (B, S) bool array
-        Slots that hold a token.
-    new : int
-        T; the new tokens are in the last slots.
-    """
-
-    real: Array
-    new: int
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
-        slots = np.arange(self.real.shape[1])
-        not_later = slots <= slots[-self.new :, None]  # (T, S)
-        return self.real[:, None] & not_later
 
 
 @dataclass(frozen=True)
@@ -104,9 +81,8 @@ class KVCache:
             raise ValueError(
                 f"a cache needs batch_size and max_length of at least 1, got {batch_size}, {max_length}"
             )
-        shapes = [
-            (batch_size, heads, max_length, config.head_dim) for heads in config.num_key_value_heads_per_layer
-        ]
+        D = config.head_dim
+        shapes = [(batch_size, K, max_length, D) for K in config.num_key_value_heads_per_layer]
         storage = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
         device.check_cache(config, batch_size, max_length, np.dtype(storage).name)
         self._device = device

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,58 +15,11 @@ from minidecilm.model import DeciLM
 from minidecilm.observe import check_numbers
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import Sampling, sample
-from minidecilm.trace import LayerClock, Step, Totals, record_step
+from minidecilm.sampling import Options, sample
+from minidecilm.trace import LayerClock, Totals, record_step
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
 DYNAMIC_LENGTH_FACTOR = 4
-
-
-class Options(TypedDict, total=False):
-    """Arguments that every way to generate shares.
-
-    Attributes
-    ----------
-    max_new_tokens : int
-        At most so many tokens are added; default 100.
-    temperature : float
-        Divides the logits; 0 always takes the most likely token. Default 1.0.
-    top_k : int
-        Keep the k most likely tokens; 0 keeps all, the default.
-    top_p : float
-        Keep the most likely tokens that hold this probability together; default 0.95.
-    min_p : float
-        Keep tokens at least this likely relative to the best; 0 keeps all, the default.
-    repetition_penalty : float
-        Above 1 makes tokens that already occurred less likely; default 1.0.
-    seed : int or sequence of int
-        One per row, or one for all: a row gives the same text alone or in any batch. Default 0.
-    eos_token_ids : int or sequence of int
-        A row ends with any of these; default: the config's. Empty to go on regardless.
-    max_length : int
-        Most tokens of prompt and new text together. Default: max_position_embeddings, or four times that for
-        a model with dynamic NTK scaling.
-    trace : list
-        Is filled with one :class:`Step` per step, which takes time: log-probabilities of every token.
-    totals : Totals
-        Is filled with tokens read and written, seconds, and bytes of cache.
-    progress : bool
-        Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
-        streamed to a terminal.
-    """
-
-    max_new_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    seed: int | Sequence[int]
-    eos_token_ids: int | Sequence[int] | None
-    max_length: int | None
-    trace: list[Step] | None
-    totals: Totals | None
-    progress: bool | None
 
 
 def generate_tokens(
@@ -74,7 +27,7 @@ def generate_tokens(
     input_ids: npt.ArrayLike | Sequence[Sequence[int]],
     *,
     stop: Sequence[Sequence[int]] | None = None,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Any:
     """Continue sequences of token ids.
 
@@ -86,7 +39,7 @@ def generate_tokens(
     stop : sequence of sequences of int, optional
         A row ends when its new tokens end with one of these, which is kept out of the result.
     **options
-        See :class:`Options`.
+        See :class:`minidecilm.sampling.Options`.
 
     Returns
     -------
@@ -126,7 +79,7 @@ def generate_tokens(
         return arrays[0] if single else arrays
 
     try:
-        for _ in generation_steps(model, rows, keep, **options):
+        for _ in generation_steps(model, rows, keep, Options(**options)):
             pass
     except KeyboardInterrupt:
         raise Interrupted(result()) from None
@@ -137,22 +90,10 @@ def generation_steps(
     model: DeciLM,
     prompts: Sequence[Sequence[int]],
     on_token: Callable[[int, int, bool], bool],
-    *,
+    options: Options,
     shown: bool = False,
-    max_new_tokens: int = 100,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 0.95,
-    min_p: float = 0.0,
-    repetition_penalty: float = 1.0,
-    seed: int | Sequence[int] = 0,
-    eos_token_ids: int | Sequence[int] | None = None,
-    max_length: int | None = None,
-    trace: list[Step] | None = None,
-    totals: Totals | None = None,
-    progress: bool | None = None,
-) -> Iterator[list[int | None]]:
-    """Generate one token per row and step, until every row has ended.
+) -> Iterator[None]:
+    """Generate one token per row and step, until every row has ended; yield after every step.
 
     Parameters
     ----------
@@ -162,27 +103,21 @@ def generation_steps(
     on_token : callable
         Is told each new token as (row, token, whether it is an end-of-text id); returns whether the row is to
         end there.
+    options : Options
     shown : bool
         The tokens are shown as they come: on a terminal, a bar would run into them.
-    **options
-        See :class:`Options`.
-
-    Yields
-    ------
-    list of int or None
-        The token each row chose; None for a row that had ended before.
     """
-    eos = _end_tokens(model.config.eos_token_ids if eos_token_ids is None else eos_token_ids)
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-    check_length(model.config, max(map(len, prompts)), max_new_tokens, max_length)
-    generators = [np.random.default_rng(s) for s in _seeds(seed, len(prompts))]
+    max_new_tokens, progress = options.max_new_tokens, options.progress
+    eos = _end_tokens(model.config.eos_token_ids if options.eos_token_ids is None else options.eos_token_ids)
+    width = max(map(len, prompts))
+    check_length(model.config, width, max_new_tokens, options.max_length)
+    generators = [np.random.default_rng(s) for s in _seeds(options.seed, len(prompts))]
     seen = [list(prompt) for prompt in prompts]
     finished: list[str | None] = [None] * len(prompts)
-    totals = Totals() if totals is None else totals
+    totals = options.totals or Totals()
     totals.rows += len(prompts)
     totals.read_tokens += sum(map(len, prompts))
 
-    width = max(map(len, prompts))
     ids = np.array([[0] * (width - len(p)) + list(p) for p in prompts])  # (B, T)
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
@@ -210,7 +145,7 @@ def generation_steps(
             tokens: list[int | None] = [None] * len(prompts)
             for row, ended in enumerate(finished):
                 if ended is None:
-                    token = sample(logits[row], seen[row], sampling, generators[row])
+                    token = sample(logits[row], seen[row], options, generators[row])
                     tokens[row] = token
                     seen[row].append(token)
                     stopped = on_token(row, token, token in eos)
@@ -223,9 +158,9 @@ def generation_steps(
                     totals.written_tokens += 1
             seconds = perf_counter() - clock.started
             totals.add_step(seconds, cache.used_nbytes, reading=number == 1)
-            if trace is not None:
-                trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
-            yield tokens
+            if options.trace is not None:
+                options.trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
+            yield
             bar.update(1)
             if all(finished):
                 return
@@ -250,9 +185,6 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
     ValueError
         Naming the lengths asked for, the limit, where it comes from and what to change.
     """
-    for name, value in (("max_new_tokens", max_new_tokens), ("max_length", max_length)):
-        if value is not None and not (_is_integer(value) and value >= 1):
-            raise ValueError(f"{name}: expected an integer of at least 1, found {value!r}")
     limit, reason = length_limit(config) if max_length is None else (max_length, "max_length")
     if prompt_length + max_new_tokens <= limit:
         return
@@ -279,19 +211,16 @@ def _as_rows(ids: Any, name: str) -> list[list[int]]:
 
 def _seeds(seed: Any, rows: int) -> list[int]:
     seeds = [seed] * rows if np.ndim(seed) == 0 else list(seed)
-    if len(seeds) != rows or not all(_is_integer(s) and s >= 0 for s in seeds):
+    fit = [isinstance(s, int | np.integer) and not isinstance(s, bool) and s >= 0 for s in seeds]
+    if len(seeds) != rows or not all(fit):
         raise ValueError(
             f"seed: expected an integer of at least 0, or one for each of {rows} rows, found {seed!r}"
         )
     return [int(s) for s in seeds]
 
 
-def _end_tokens(ids: Any) -> list[int]:
-    tokens: list[Any] = np.ravel(list(ids) if isinstance(ids, set | frozenset) else ids).tolist()
-    if not all(_is_integer(token) for token in tokens):
+def _end_tokens(ids: Any) -> Array:
+    tokens = np.ravel(list(ids) if isinstance(ids, set | frozenset) else ids)
+    if tokens.size and tokens.dtype.kind not in "iu":
         raise ValueError(f"eos_token_ids: expected an integer or integers, found {ids!r}")
     return tokens
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -4,6 +4,8 @@ Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,23 @@ from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
 from minidecilm.weights.packed import Weight
+
+
+def check_choices(backend: Backend, dtype: str, rope_policy: str, kv_cache: str) -> None:
+    """Refuse what :class:`DeciLM` cannot compute, before there are weights.
+
+    Raises
+    ------
+    ValueError
+        For a dtype the backend lacks, an unknown policy or cache storage.
+    """
+    if dtype not in backend.dtypes:
+        raise ValueError(
+            f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
+        )
+    for name, chosen, known in (("rope", rope_policy, rope.POLICIES), ("kv_cache", kv_cache, KV_CACHES)):
+        if chosen not in known:
+            raise ValueError(f"{name} {chosen!r}: choose from {', '.join(known)}")
 
 
 class DeciLM:
@@ -49,18 +68,11 @@ class DeciLM:
         rope_policy: str = "reference",
         kv_cache: str = "compute",
     ) -> None:
-        if dtype not in backend.dtypes:
-            raise ValueError(
-                f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
-            )
-        if rope_policy not in rope.POLICIES:
-            raise ValueError(f"rope {rope_policy!r}: choose from {', '.join(rope.POLICIES)}")
-        if kv_cache not in KV_CACHES:
-            raise ValueError(f"kv_cache {kv_cache!r}: choose from {', '.join(KV_CACHES)}")
+        check_choices(backend, dtype, rope_policy, kv_cache)
         self.config = config
         self.backend = backend
         self.weights = backend.device.place(config, weights)
-        self._decode = backend.decoder(config, self.weights)
+        self._decode: Any = backend.decoder(config, self.weights)  # callable, or None
         self.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)  # of sums and results
         self.rope_policy = rope_policy
         self.kv_cache = dtype if kv_cache == "compute" else kv_cache
@@ -123,66 +135,64 @@ class DeciLM:
         """
         ids, real = self._check_input(input_ids, cache, attention_mask)
         if cache is None:
-            B, T = ids.shape
-            cache = self.new_cache(B, T, planned_lengths=real.sum(axis=1))
+            cache = self.new_cache(len(ids), ids.shape[1], planned_lengths=real.sum(axis=1))
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
-        rotation = self._plan_rotation(window, rope_base)
-        decode = self._decode if self.decodes_in_one_go else None
-        if decode is not None and observer is None and ids.shape[1] == 1:
-            logits = decode(cache, ids, real, *rotation)  # (B, 1, V)
+        if self.decodes_in_one_go and observer is None and ids.shape[1] == 1:
+            logits: Array = self._decode(cache, ids, real, *self._tables(window, rope_base))  # (B, 1, V)
             cache.commit(window, rope_base)
             return logits
-        device = self.backend.device
-        exact = isinstance(rotation, rope.ExactRotation)
-        turned = window.slot_positions.size if exact else 0
+        device, op = self.backend.device, self.backend
+        turned = window.slot_positions.size if self.rope_policy == "exact" else 0
         device.check_call(self.config, ids.size, len(ids) if last_only else ids.size, turned)
-        if not isinstance(rotation, rope.ExactRotation):
-            rotation = device.array(rotation[0]), device.array(rotation[1])
+        rotation = self._rotation(window, rope_base)
         visible = device.mask(window.visible)
         see = Showing(observer)
-        w, op, eps = self.weights, self.backend, self.config.rms_norm_eps
 
-        x = op.embedding(w["model.embed_tokens.weight"], ids, self.dtype)  # (B, T, E)
+        x = op.embedding(self.weights["model.embed_tokens.weight"], ids, self.dtype)  # (B, T, E)
         see(None, "embed_tokens", x)
         for layer in range(len(self.config.layers)):
-            name = f"model.layers.{layer}."
-
-            h = op.rms_norm(x, w[name + "input_layernorm.weight"], eps)  # (B, T, E)
-            see(layer, "input_layernorm", h)
-            x = x + self._attention(layer, h, cache, visible, rotation, see)
-
-            h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)  # (B, T, E)
-            see(layer, "post_attention_layernorm", h)
-            gate = op.linear(h, w[name + "mlp.gate_proj.weight"])  # (B, T, F)
-            see(layer, "gate_proj", gate)
-            up = op.linear(h, w[name + "mlp.up_proj.weight"])  # (B, T, F)
-            see(layer, "up_proj", up)
-            down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])  # (B, T, E)
-            see(layer, "down_proj", down)
-            x = x + down
-            see(layer, "hidden_states", x)
+            x = self._layer(layer, x, cache, visible, rotation, see)
         cache.commit(window, rope_base)
 
-        x = op.rms_norm(x[:, -1:] if last_only else x, w["model.norm.weight"], eps)  # (B, T or 1, E)
+        x = x[:, -1:] if last_only else x
+        x = op.rms_norm(x, self.weights["model.norm.weight"], self.config.rms_norm_eps)  # (B, T or 1, E)
         see(None, "norm", x)
         head = "model.embed_tokens.weight" if self.config.tie_word_embeddings else "lm_head.weight"
-        logits = op.linear(x, w[head])  # (B, T or 1, V)
+        logits = op.linear(x, self.weights[head])  # (B, T or 1, V)
         see(None, "lm_head", logits)
         return logits
 
+    def _layer(
+        self, layer: int, x: Array, cache: KVCache, visible: Array, rotation: rope.Rotation, see: Showing
+    ) -> Array:
+        """One decoder layer: (B, T, E) -> (B, T, E)."""
+        w, op, eps = self.weights, self.backend, self.config.rms_norm_eps
+        name = f"model.layers.{layer}."
+
+        h = op.rms_norm(x, w[name + "input_layernorm.weight"], eps)
+        see(layer, "input_layernorm", h)
+        x = x + self._attention(layer, h, cache, visible, rotation, see)
+
+        h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)
+        see(layer, "post_attention_layernorm", h)
+        gate = op.linear(h, w[name + "mlp.gate_proj.weight"])  # (B, T, F)
+        see(layer, "gate_proj", gate)
+        up = op.linear(h, w[name + "mlp.up_proj.weight"])  # (B, T, F)
+        see(layer, "up_proj", up)
+        down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])
+        see(layer, "down_proj", down)
+        x = x + down
+        see(layer, "hidden_states", x)
+        return x
+
     def _attention(
-        self,
-        layer: int,
-        h: Array,
-        cache: KVCache,
-        visible: Array,
-        rotation: tuple[Array, Array] | rope.ExactRotation,
-        see: Showing,
+        self, layer: int, h: Array, cache: KVCache, visible: Array, rotation: rope.Rotation, see: Showing
     ) -> Array:
         """Grouped-query attention of one layer, the cache included: (B, T, E) -> (B, T, E)."""
         w, op, D = self.weights, self.backend, self.config.head_dim
         name = f"model.layers.{layer}.self_attn."
+
         q = ops.split_heads(op.linear(h, w[name + "q_proj.weight"]), D)  # (B, H, T, D)
         k = ops.split_heads(op.linear(h, w[name + "k_proj.weight"]), D)  # (B, K, T, D)
         v = ops.split_heads(op.linear(h, w[name + "v_proj.weight"]), D)  # (B, K, T, D)
@@ -190,31 +200,18 @@ class DeciLM:
         see(layer, "k", k)
         see(layer, "v", v)
 
-        def attend(q: Array, keys: Array, values: Array, visible: Array) -> Array:
+        q, k = rotation.on_write(q, k, partial(see, layer))
+        keys, values = cache.write(layer, k, v)  # (B, K, S, D)
+        mixed, weights = [], []
+        for queries, turned, mask in rotation.on_read(q, keys, visible):
             if see.wants("attention_weights"):
-                weights.append(op.attention_weights(q, keys, visible))
-            return op.attention(q, keys, values, visible)
-
-        weights: list[Array] = []
-        if isinstance(rotation, rope.ExactRotation):
-            # Cache keys unrotated; turn all of them as each stretch of queries needs them.
-            keys, values = cache.write(layer, k, v)  # (B, K, S, D)
-            past = keys.shape[2] - q.shape[2]
-            mixed = np.empty_like(q)
-            for block, cos, sin in rotation:
-                slots = slice(past + block.start, past + block.stop)
-                turned = op.rotate(q[:, :, block], cos[:, :, slots], sin[:, :, slots])
-                mixed[:, :, block] = attend(turned, op.rotate(keys, cos, sin), values, visible[:, block])
-        else:
-            q, k = op.rotate(q, *rotation), op.rotate(k, *rotation)
-            see(layer, "q_rotated", q)
-            see(layer, "k_rotated", k)
-            keys, values = cache.write(layer, k, v)  # (B, K, S, D)
-            mixed = attend(q, keys, values, visible)  # (B, H, T, D)
+                weights.append(op.attention_weights(queries, turned, mask))  # (B, H, t, S)
+            mixed.append(op.attention(queries, turned, values, mask))  # (B, H, t, D)
         if weights:
             see(layer, "attention_weights", np.concatenate(weights, axis=2))
-        see(layer, "attention", mixed)
-        out = op.linear(ops.merge_heads(mixed), w[name + "o_proj.weight"])  # (B, T, E)
+        heads = mixed[0] if len(mixed) == 1 else np.concatenate(mixed, axis=2)  # (B, H, T, D)
+        see(layer, "attention", heads)
+        out = op.linear(ops.merge_heads(heads), w[name + "o_proj.weight"])
         see(layer, "o_proj", out)
         return out
 
@@ -230,13 +227,16 @@ class DeciLM:
         # Tokens of a row never decrease within one cache, so neither does its base.
         return rope.dynamic_ntk_base(window.row_lengths, self.config)
 
-    def _plan_rotation(self, window: Window, base: Array) -> tuple[Array, Array] | rope.ExactRotation:
-        """Make the tables that turn queries and keys in every layer of this call."""
-        if self.rope_policy == "exact":
-            return rope.ExactRotation(
-                window.slot_positions, window.positions.shape[1], self.config, self.dtype
-            )
+    def _tables(self, window: Window, base: Array) -> tuple[Array, Array]:
+        """Make the tables that turn the new tokens."""
         return rope.rotary_table(window.positions, base, self.config.head_dim, self.dtype)
+
+    def _rotation(self, window: Window, base: Array) -> rope.Rotation:
+        """Prepare what turns queries and keys in every layer of this call."""
+        rotate, T = self.backend.rotate, window.positions.shape[1]
+        if self.rope_policy == "exact":
+            return rope.ExactRotation(rotate, window.slot_positions, T, self.config, self.dtype)
+        return rope.CachedRotation(rotate, *map(self.backend.device.array, self._tables(window, base)))
 
     def _check_input(
         self, input_ids: npt.ArrayLike, cache: KVCache | None, attention_mask: npt.ArrayLike | None

@@ -133,6 +133,18 @@ def softmax(scores: Array, visible: Array) -> Array:
     return np.asarray(weights / np.where(total > 0, total, 1))
 
 
+def log_softmax(logits: Array) -> Array:
+    """Normalise logits to log-probabilities in float64: (..., V) -> (..., V).
+
+    Examples
+    --------
+    >>> np.exp(log_softmax(np.array([0.0, np.log(3.0), -np.inf])))
+    array([0.25, 0.75, 0.  ])
+    """
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)))
+
+
 def attention_weights(q: Array, k: Array, visible: Array) -> Array:
     """Compute how much each query attends to each key, in groups of G query heads per KV head.
 

@@ -61,6 +61,15 @@ _PRESETS: dict[str, Config] = {
 }
 #: Names that :func:`preset` knows.
 PRESET_NAMES = tuple(_PRESETS)
+#: How figures call them.
+TITLES = {
+    "decilm-6b": "DeciLM-6b",
+    "decilm-7b": "DeciLM-7B",
+    "decicoder-6b": "DeciCoder-6B",
+    "llama-2-7b": "Llama 2 7B",
+    "mistral-7b": "Mistral 7B",
+    "llama-3-8b": "Llama 3 8B",
+}
 
 
 def preset(name: str) -> Config:

@@ -15,14 +15,17 @@ grows the base with the length L, and it matters when a key was rotated:
 L counts a row's own real tokens: padding never counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
 from minidecilm.ops import Array
+
+Rotate = Callable[[Array, Array, Array], Array]
 
 POLICIES = ("reference", "fixed", "exact")
 
@@ -174,35 +177,71 @@ def rotary_table(positions: Array, base: Array, head_dim: int, dtype: npt.DTypeL
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
-class ExactRotation:
-    """Rotary tables of one call under the ``exact`` policy: one per stretch of queries that share a base.
+class CachedRotation:
+    """Keys are cached rotated (``reference`` and ``fixed``): one table turns the new tokens of a call.
 
     Parameters
     ----------
-    slot_positions : (B, S) int array
+    rotate : callable
+        As :func:`minidecilm.ops.rotate`.
+    cos, sin : (B, 1, T, D/2) arrays
+        Of the new tokens.
+    """
+
+    def __init__(self, rotate: Rotate, cos: Array, sin: Array) -> None:
+        self._rotate, self._table = rotate, (cos, sin)
+
+    def on_write(self, q: Array, k: Array, show: Callable[[str, Array], None]) -> tuple[Array, Array]:
+        """Return queries (B, H, T, D) to attend with, and keys (B, K, T, D) to cache: both turned."""
+        q, k = self._rotate(q, *self._table), self._rotate(k, *self._table)
+        show("q_rotated", q)
+        show("k_rotated", k)
+        return q, k
+
+    def on_read(self, q: Array, keys: Array, visible: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield queries, cached keys (B, K, S, D) as these see them, and which of them are visible."""
+        yield q, keys, visible
+
+
+class ExactRotation:
+    """Keys are cached unrotated (``exact``): every stretch of queries that share a base has them turned anew.
+
+    Parameters
+    ----------
+    rotate : callable
+        As :func:`minidecilm.ops.rotate`.
+    slots : (B, S) int array
         Position of every cached and new token.
-    num_queries : int
-        T; the queries are the last T slots.
+    T : int
+        The queries are the last T slots.
     config : Config
     dtype : dtype
         Compute dtype.
     """
 
-    def __init__(self, slot_positions: Array, num_queries: int, config: Config, dtype: npt.DTypeLike) -> None:
-        bases = dynamic_ntk_base(slot_positions[:, -num_queries:] + 1, config)  # (B, T)
+    def __init__(self, rotate: Rotate, slots: Array, T: int, config: Config, dtype: npt.DTypeLike) -> None:
+        bases = dynamic_ntk_base(slots[:, -T:] + 1, config)  # (B, T)
         changes = np.flatnonzero(np.any(bases[:, 1:] != bases[:, :-1], axis=0)) + 1
-        self._starts = [0, *changes.tolist()]
-        self._ends = [*changes.tolist(), num_queries]
+        self._stretches = list(pairwise([0, *changes.tolist(), T]))
+        self._rotate = rotate
 
         # Up to M, and when decoding, there is one stretch: its table then serves every layer. Beyond M each
         # query has its own, too large to keep together.
-        @lru_cache(maxsize=1)
-        def table(start: int) -> tuple[Array, Array]:
-            return rotary_table(slot_positions, bases[:, start], config.head_dim, dtype)
+        D = config.head_dim
+        self._table = lru_cache(maxsize=1)(lambda start: rotary_table(slots, bases[:, start], D, dtype))
 
-        self._table = table
+    def on_write(self, q: Array, k: Array, show: Callable[[str, Array], None]) -> tuple[Array, Array]:
+        """Return queries and keys as they are."""
+        return q, k
 
-    def __iter__(self) -> Iterator[tuple[slice, Array, Array]]:
-        """Yield a slice of queries, and cos and sin (B, 1, S, D/2) of every slot as those queries see it."""
-        for start, end in zip(self._starts, self._ends, strict=True):
-            yield slice(start, end), *self._table(start)
+    def on_read(self, q: Array, keys: Array, visible: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield each stretch of queries and all cached keys, turned, and which of them are visible."""
+        past = keys.shape[2] - q.shape[2]
+        for start, end in self._stretches:
+            cos, sin = self._table(start)  # (B, 1, S, D/2)
+            own = slice(past + start, past + end)
+            turned = self._rotate(q[:, :, start:end], cos[:, :, own], sin[:, :, own])
+            yield turned, self._rotate(keys, cos, sin), visible[:, start:end]
+
+
+Rotation = CachedRotation | ExactRotation

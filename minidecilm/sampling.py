@@ -1,28 +1,40 @@
-"""Logits to token: pure functions, each of which returns a new array.
+"""What a caller may choose, and logits to token: pure functions, each of which returns a new array.
 
 V is the vocabulary size. A token that a filter removes gets the logit -inf, hence probability 0. Filters and
 their order are those of Hugging Face ``generate``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from minidecilm.ops import Array
+from minidecilm.ops import Array, log_softmax
+from minidecilm.trace import Step, Totals
 
+_INTEGER = int | np.integer
 _REMOVED = -np.inf
 _TINY, _HUGE = 1e-30, 1e30  # dividing a float32 logit by two such numbers does not overflow float64
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
+def _flag(default: Any, type: type, metavar: str, help: str = "") -> Any:
+    """Make an option that the command line has too, with the arguments of its flag."""
+    return field(default=default, metadata={"flag": {"type": type, "metavar": metavar, "help": help}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to generate: the keyword arguments that every way to do it shares.
 
     Attributes
     ----------
+    max_new_tokens : int
+        At most so many tokens are added.
+    max_length : int, optional
+        Most tokens of prompt and new text together. Default: max_position_embeddings, or four times that for
+        a model with dynamic NTK scaling.
     temperature : float
         Divides the logits; 0 always takes the most likely token.
     top_k : int
@@ -33,49 +45,63 @@ class Sampling:
         Keep tokens at least this likely relative to the best; 0 keeps all.
     repetition_penalty : float
         Above 1 makes tokens that already occurred less likely; 1 changes nothing.
+    seed : int or sequence of int
+        One per row, or one for all: a row gives the same text alone or in any batch.
+    eos_token_ids : int or sequence of int, optional
+        A row ends with any of these; default: the config's. Empty to go on regardless.
+    trace : list, optional
+        Is filled with one :class:`~minidecilm.trace.Step` per step, which takes time: log-probabilities of
+        every token.
+    totals : Totals, optional
+        Is filled with tokens read and written, seconds, and bytes of cache.
+    progress : bool, optional
+        Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
+        streamed to a terminal.
 
     Raises
     ------
+    TypeError
+        For an option that does not exist.
     ValueError
         For an impossible value.
 
     Examples
     --------
-    >>> Sampling(top_p=0)
+    >>> Options(temperature=0.7).top_p
+    0.95
+    >>> Options(top_p=0)
     Traceback (most recent call last):
         ...
     ValueError: top_p: expected a number above 0, at most 1, found 0
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.95
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    max_new_tokens: int = _flag(100, int, "N")
+    max_length: int | None = _flag(None, int, "N", "allow prompt and new text of N tokens")
+    temperature: float = _flag(1.0, float, "X", "0 is greedy")
+    top_k: int = _flag(0, int, "K", "0 is off")
+    top_p: float = _flag(0.95, float, "P", "1 is off")
+    min_p: float = _flag(0.0, float, "P", "0 is off")
+    repetition_penalty: float = _flag(1.0, float, "X", "1 is off")
+    seed: int | Sequence[int] = _flag(0, int, "N")
+    eos_token_ids: int | Sequence[int] | None = None
+    trace: list[Step] | None = None
+    totals: Totals | None = None
+    progress: bool | None = None
 
     def __post_init__(self) -> None:
-        self._check("temperature", lambda t: t == 0 or _TINY <= t <= _HUGE, f"0, or {_TINY} to {_HUGE}")
-        self._check("top_k", lambda k: isinstance(k, int | np.integer) and k >= 0, "an integer of at least 0")
-        self._check("top_p", lambda p: 0 < p <= 1, "a number above 0, at most 1")
-        self._check("min_p", lambda p: 0 <= p <= 1, "a number from 0 to 1")
-        self._check("repetition_penalty", lambda r: _TINY <= r <= _HUGE, f"{_TINY} to {_HUGE}")
+        def check(name: str, expected: str, possible: Callable[[Any], Any], kind: Any = Real) -> None:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not possible(value):  # NaN: not
+                raise ValueError(f"{name}: expected {expected}, found {value!r}")
 
-    def _check(self, name: str, possible: Callable[[Any], Any], expected: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real) or not possible(value):  # NaN: not possible
-            raise ValueError(f"{name}: expected {expected}, found {value!r}")
-
-
-def log_softmax(logits: Array) -> Array:
-    """Normalise logits to log-probabilities in float64: (..., V) -> (..., V).
-
-    Examples
-    --------
-    >>> np.exp(log_softmax(np.array([0.0, np.log(3.0), -np.inf])))
-    array([0.25, 0.75, 0.  ])
-    """
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)))
+        check("max_new_tokens", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
+        if self.max_length is not None:
+            check("max_length", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
+        check("temperature", f"0, or {_TINY} to {_HUGE}", lambda t: t == 0 or _TINY <= t <= _HUGE)
+        check("top_k", "an integer of at least 0", lambda k: k >= 0, _INTEGER)
+        check("top_p", "a number above 0, at most 1", lambda p: 0 < p <= 1)
+        check("min_p", "a number from 0 to 1", lambda p: 0 <= p <= 1)
+        check("repetition_penalty", f"{_TINY} to {_HUGE}", lambda r: _TINY <= r <= _HUGE)
 
 
 def apply_repetition_penalty(logits: Array, token_ids: Sequence[int] | Array, penalty: float) -> Array:
@@ -164,7 +190,7 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
     return np.where(probabilities < min_p * np.max(probabilities), _REMOVED, logits)
 
 
-def process(logits: Array, token_ids: Sequence[int] | Array, sampling: Sampling) -> Array:
+def process(logits: Array, token_ids: Sequence[int] | Array, options: Options) -> Array:
     """Apply penalty, temperature, top-k, top-p and min-p, in this order: (V,) -> (V,) float64.
 
     Temperature 0 stops after the penalty: the most likely token passes every filter.
@@ -174,20 +200,20 @@ def process(logits: Array, token_ids: Sequence[int] | Array, sampling: Sampling)
     logits : (V,) array of float
     token_ids : sequence of int
         The row's own tokens so far, prompt and generated, without padding.
-    sampling : Sampling
+    options : Options
     """
     scores = np.asarray(logits, np.float64)
-    scores = apply_repetition_penalty(scores, token_ids, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    scores = apply_repetition_penalty(scores, token_ids, options.repetition_penalty)
+    if options.temperature == 0:
         return scores
-    scores = apply_temperature(scores, sampling.temperature)
-    scores = keep_top_k(scores, sampling.top_k)
-    scores = keep_top_p(scores, sampling.top_p)
-    return keep_min_p(scores, sampling.min_p)
+    scores = apply_temperature(scores, options.temperature)
+    scores = keep_top_k(scores, options.top_k)
+    scores = keep_top_p(scores, options.top_p)
+    return keep_min_p(scores, options.min_p)
 
 
 def sample(
-    logits: Array, token_ids: Sequence[int] | Array, sampling: Sampling, rng: np.random.Generator
+    logits: Array, token_ids: Sequence[int] | Array, options: Options, rng: np.random.Generator
 ) -> int:
     """Choose the next token: invert the cumulative distribution at one uniform random number.
 
@@ -197,7 +223,7 @@ def sample(
 
     Parameters
     ----------
-    logits, token_ids, sampling
+    logits, token_ids, options
         As for :func:`process`.
     rng : numpy.random.Generator
 
@@ -208,13 +234,13 @@ def sample(
 
     Examples
     --------
-    >>> sample(np.array([0.0, 5.0, 1.0]), [], Sampling(temperature=0), np.random.default_rng(0))
+    >>> sample(np.array([0.0, 5.0, 1.0]), [], Options(temperature=0), np.random.default_rng(0))
     1
     """
     if not np.isfinite(np.max(logits)):
         raise ValueError(f"logits: expected a finite largest value, found {np.max(logits)}")
-    scores = process(logits, token_ids, sampling)
-    if sampling.temperature == 0:
+    scores = process(logits, token_ids, options)
+    if options.temperature == 0:
         return int(np.argmax(scores))
     cumulative = np.cumsum(np.exp(log_softmax(scores)))
     # The draw is below 1, so this is below the last entry, and "right" skips tokens of probability 0.

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidecilm.cache import KVCache
-from minidecilm.ops import Array
-from minidecilm.sampling import log_softmax
+from minidecilm.ops import Array, log_softmax
 
 
 @dataclass(frozen=True)

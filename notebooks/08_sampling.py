@@ -119,7 +119,7 @@ for prompt, text, seed in zip(prompts, together, seeds, strict=True):
     assert text == lm.generate(prompt, max_new_tokens=40, temperature=0.8, seed=seed)
 print("\n\n".join(prompt + text for prompt, text in zip(prompts, together, strict=True)))
 
-settings = sampling.Sampling(temperature=1.0, top_p=1.0, top_k=8)
+settings = sampling.Options(temperature=1.0, top_p=1.0, top_k=8)
 left = np.exp(sampling.log_softmax(sampling.process(logits[toby], ids[: toby + 1], settings)))
 tokens = np.flatnonzero(left)
 edges = np.concatenate([[0], np.cumsum(left[tokens])])

@@ -15,9 +15,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from minidecilm import Config, costs, plots, preset
-from minidecilm.bench import report as bench_report
-from minidecilm.bench import timing as bench
+from minidecilm import Config, bench, costs, plots, preset
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 
@@ -175,12 +173,12 @@ logits, reports = {}, {}
 for backend in ("numpy", "numba"):
     model = bench.random_model(small, plan, backend=backend)
     logits[backend] = model([[1, 2, 3, 4]])
-    reports[backend] = bench_report.report(model, bench.measure(model, plan), limits_here)
+    reports[backend] = bench.report(model, bench.measure(model, plan), limits_here)
 
 assert np.allclose(logits["numpy"], logits["numba"], rtol=0, atol=1e-3 * np.abs(logits["numpy"]).max())
 if show:
     for report in reports.values():
-        print(bench_report.table(report, "small network"), "\n")
+        print(bench.report_text(report, "small network"), "\n")
 
 # %% [markdown]
 # ## Exercises

@@ -14,7 +14,8 @@ import matplotlib
 import numpy as np
 
 from minidecilm import costs, plots, preset
-from minidecilm.cli import info
+from minidecilm.catalog import comparison, find_model
+from minidecilm.cli.info import comparison_text
 from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
@@ -22,8 +23,8 @@ models = {"DeciLM-6b": preset("decilm-6b"), "Llama 2 7B": preset("llama-2-7b")}
 deci, llama = models.values()
 a10 = costs.device("a10")
 
-compared = info.comparison(info.find_model("decilm-6b"), info.find_model("llama-2-7b"))
-print(info.comparison_table(compared, *models))
+compared = comparison(find_model("decilm-6b"), find_model("llama-2-7b"))
+print(comparison_text(compared, *models))
 
 # %% [markdown]
 # The weights and the work per token differ little, the cache differs by 20. What is that good for?

@@ -26,8 +26,7 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, plots, preset
-from minidecilm.api import DEMO_FOLDER
-from minidecilm.cli import info
+from minidecilm.catalog import DEMO_FOLDER, facts, find_model
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
@@ -94,7 +93,7 @@ figure
 # plot kv-heads DeciLM-6b/ --out heads.svg` draws the heads. The same from Python, for the small folder:
 
 # %%
-found = info.facts(info.find_model(str(folder)))
+found = facts(find_model(str(folder)))
 for key in (
     "parameters",
     "weight_bytes",

@@ -26,10 +26,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import RESULTS, describe, write_result
 from benchmarks.gpu import parts
 from benchmarks.gpu.setup import Setup, Sizes
 from benchmarks.gpu.transformers_part import transformers
-from benchmarks.machine import RESULTS, describe, write_result
 
 #: In the order in which they are measured: what shares weights follows each other.
 PARTS: dict[str, Callable[[Setup, dict[str, Any]], dict[str, Any]]] = {

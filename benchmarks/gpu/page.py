@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmarks.common import table
 from benchmarks.gpu.parts import (
     AGREEMENT,
     BATCH_SHARE,
@@ -55,8 +56,6 @@ SECTIONS = {
 
 def page(results: dict[str, Any] | None) -> str:
     """Fill in the page."""
-    from benchmarks.tables import table  # which imports this module
-
     if results is None:
         return NOT_YET.format(goals=table(["what is measured", "wanted"], _goals(Sizes())))
     pieces = [HEAD + textwrap.fill(_setting(results), 110) + "\n"]

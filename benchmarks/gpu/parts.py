@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 import minidecilm
-from benchmarks.gpu.setup import KV_CACHE, OURS, THEIRS, Setup, batches, measured_device, spread
+from benchmarks.common import spread
+from benchmarks.gpu.setup import KV_CACHE, OURS, THEIRS, Setup, batches, measured_device
 from minidecilm import costs
 from minidecilm.backends import create_backend
 from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
-from minidecilm.sampling import Sampling, sample
+from minidecilm.sampling import Options, sample
 
 EXACT, ROUNDED = "float32", "bfloat16"
 
@@ -301,7 +302,7 @@ def _choices(cupy: Any, logits: Any, size: int) -> dict[str, dict[str, Callable[
     """Ways to choose a token per row from logits (B, 1, V)."""
     draws = np.stack([np.random.default_rng(row).random(1) for row in range(size)])  # (B, 1)
 
-    def on_the_host(options: Sampling) -> Callable[[], Any]:
+    def on_the_host(options: Options) -> Callable[[], Any]:
         def choose() -> list[int]:
             generators = [np.random.default_rng(row) for row in range(size)]
             return [
@@ -313,11 +314,11 @@ def _choices(cupy: Any, logits: Any, size: int) -> dict[str, dict[str, Callable[
 
     return {
         "greedy": {
-            "host": on_the_host(Sampling(temperature=0)),
+            "host": on_the_host(Options(temperature=0)),
             "device": lambda: cupy.argmax(logits[:, 0], axis=-1).get(),
         },
         "top-p": {
-            "host": on_the_host(Sampling(top_p=TOP_P)),
+            "host": on_the_host(Options(top_p=TOP_P)),
             "device": lambda: device_top_p(cupy, logits[:, 0], TOP_P, draws).get(),
         },
     }

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -250,11 +249,6 @@ def batches(largest: int) -> Iterator[int]:
         batch *= 2
     if largest > 0:
         yield largest
-
-
-def spread(seconds: list[float]) -> dict[str, Any]:
-    """Median, least, greatest, and how many."""
-    return {"median": median(seconds), "min": min(seconds), "max": max(seconds), "calls": len(seconds)}
 
 
 def _driver() -> str:

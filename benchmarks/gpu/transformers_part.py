@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import spread
 from benchmarks.gpu.parts import ROUNDED, TRANSFORMERS, Result, check
-from benchmarks.gpu.setup import OURS, Setup, spread
+from benchmarks.gpu.setup import OURS, Setup
 
 _DEVICE = "cuda"
 _WARM_UP = 2  # steps that compile and record

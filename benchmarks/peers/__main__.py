@@ -12,7 +12,7 @@ another works. The first run takes some minutes longer: it installs PyTorch and 
 import argparse
 from pathlib import Path
 
-from benchmarks.machine import RESULTS, write_result
+from benchmarks.common import RESULTS, write_result
 from benchmarks.peers.environment import enter_environment
 
 

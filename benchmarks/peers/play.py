@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import minidecilm
-from benchmarks.machine import describe
+from benchmarks.common import describe, spread
 from benchmarks.peers.contestants import ATTENTIONS, EXACT, MODELS, Entry
 from benchmarks.peers.gguf_writer import ensure_gguf
 from benchmarks.peers.goals import GOALS, Goal
-from benchmarks.peers.runner import Worker, race, spread
+from benchmarks.peers.runner import Worker, race
 from benchmarks.peers.scenarios import ATTENDING, FEEDING, THREADS
 from minidecilm.weights.quantize import quantize_checkpoint
 

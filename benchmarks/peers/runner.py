@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from benchmarks.common import spread
 from benchmarks.peers.environment import ROOT
 from benchmarks.peers.scenarios import SCENARIOS, THREADS
 from minidecilm.backends.numba_backend.probe import peak_flops, read_bandwidth
@@ -131,12 +130,6 @@ def quiet_round(worker: Worker, scenario: str) -> tuple[float, float]:
         others = (_busy_seconds() - busy) - (worker.cpu_seconds() - own)
         found.append((others / (time.perf_counter() - start) / (os.cpu_count() or 1), seconds))
     return min(found)
-
-
-def spread(values: Iterable[float]) -> dict[str, Any]:
-    """Least, median and greatest of the rounds, and all of them in order."""
-    rounds = list(values)
-    return {"min": min(rounds), "median": median(rounds), "max": max(rounds), "rounds": rounds}
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:

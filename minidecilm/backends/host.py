@@ -1,6 +1,7 @@
 """Where arrays live: main memory, or what a backend puts in its place."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,29 @@ import numpy.typing as npt
 from minidecilm.config import Config
 from minidecilm.ops import Array
 from minidecilm.weights.packed import Weight
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which slots each new token may attend to: real tokens, not later than itself.
+
+    ``np.asarray`` makes it a (B, T, S) bool array. A backend that can do without one reads `real`.
+
+    Attributes
+    ----------
+    real : (B, S) bool array
+        Slots that hold a token.
+    new : int
+        T; the new tokens are in the last slots.
+    """
+
+    real: Array
+    new: int
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        slots = np.arange(self.real.shape[1])
+        not_later = slots <= slots[-self.new :, None]  # (T, S)
+        return self.real[:, None] & not_later
 
 
 class Host:
@@ -30,8 +54,8 @@ class Host:
         """Bring what the host has computed to where the operations are."""
         return values
 
-    def mask(self, visible: Any) -> Any:
-        """Bring a :class:`minidecilm.cache.Window`'s mask to where attention reads it."""
+    def mask(self, visible: Visible) -> Any:
+        """Bring a mask to where attention reads it."""
         return np.asarray(visible)
 
     def check_cache(self, config: Config, batch_size: int, max_length: int, dtype: str) -> None:

@@ -1,11 +1,12 @@
-"""`minidecilm plot`: what it takes; a figure of :mod:`minidecilm.plots.gallery` is drawn and written."""
+"""`minidecilm plot`: draws a figure of :mod:`minidecilm.plots.gallery` and writes it."""
 
 import argparse
 from pathlib import Path
 
 from minidecilm import costs, plots
 from minidecilm.api import LanguageModel, load
-from minidecilm.cli.info import find_model
+from minidecilm.catalog import find_model
+from minidecilm.cli.options import add_ignored_keys
 from minidecilm.config import Config
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
@@ -13,12 +14,14 @@ from minidecilm.observe import find_fault
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from minidecilm.presets import PRESET_NAMES
 
+SUMMARY = "draw KV heads, caches, throughput, rotary embedding or attention as SVG, PNG or PDF"
+EXAMPLE = "minidecilm plot kv-cache decilm-6b llama-2-7b --out cache.svg"
 _MAX_CONTEXT = 1 << 24  # as large as a config's max_position_embeddings can be
 _PROMPT = "Once upon a time, there was a little fox named Sam who lived in a den on a hill with his uncle."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `minidecilm plot` takes."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument(
         "name", metavar="NAME", help=f"of configs: {', '.join(OF_CONFIGS)}; of a run: {', '.join(OF_A_RUN)}"
     )
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=Path, metavar="FILE", help="a file with devices of your own")
     parser.add_argument("--prompt", default=_PROMPT, metavar="TEXT", help="what the model reads in a run")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="of attention (default: 0)")
+    add_ignored_keys(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,13 +91,7 @@ def _configs(names: list[str], ignored: list[str]) -> dict[str, Config]:
     configs: dict[str, Config] = {}
     for name in names or ["decilm-6b"]:
         model = find_model(name, ignore_config_keys=ignored)
-        title = model.name
-        if title == name:  # not one in a hub cache, which has the name of its repository
-            path = resolved(Path(name))
-            title = plots.TITLES.get(
-                name.lower(), path.parent.name if path.name == "config.json" else path.name
-            )
-        title = _plain(title)
+        title = _plain(model.title)
         if title in configs:
             raise ValueError(f"{name}: two models would both be called {title!r} in the figure")
         configs[title] = model.config

@@ -1,6 +1,7 @@
 """Where do two models part? Runs both on the same tokens and compares them stage by stage."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,10 @@ class Difference:
     def where(self) -> str:
         """The stage in words."""
         return self.stage if self.layer is None else f"{self.stage} of layer {self.layer}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the attributes by name, ready for JSON, which has no NaN: an error that is none is None."""
+        return {**asdict(self), "error": self.error if np.isfinite(self.error) else None}
 
 
 def compare(first: DeciLM, second: DeciLM, input_ids: npt.ArrayLike) -> list[Difference]:
@@ -78,6 +83,11 @@ def compare(first: DeciLM, second: DeciLM, input_ids: npt.ArrayLike) -> list[Dif
 def first_difference(differences: list[Difference], tolerance: float) -> Difference | None:
     """Return the first stage that is further apart than the tolerance; NaN counts as apart."""
     return next((d for d in differences if not d.error <= tolerance), None)
+
+
+def largest_difference(differences: list[Difference]) -> Difference:
+    """Return the first of the stages that are furthest apart; NaN is further than anything."""
+    return max(differences, key=lambda d: np.nan_to_num(d.error, nan=np.inf))
 
 
 def _relative_error(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:

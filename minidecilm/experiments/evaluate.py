@@ -11,9 +11,8 @@ from minidecilm.backends.host import on_host
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import log_softmax
 
 _BLOCK = 1 << 22  # logits that are widened to float64 at a time
 
@@ -124,9 +123,27 @@ def token_losses(
             logits = on_host(model(ids, attention_mask=real))  # (B, T, V)
             for slot, row in enumerate(batch):
                 targets = checked[row][1:]
-                found[row] = _negative_log_p(logits[slot, T - len(targets) :], targets)
+                found[row] = cross_entropy(logits[slot, T - len(targets) :], targets)
             bar.update(len(batch))
     return TokenLosses(tuple(found))
+
+
+def cross_entropy(logits: Array, targets: npt.ArrayLike) -> Array:
+    """Loss in nats of each target under the logits in its place: (..., V), (...) -> (...) float64.
+
+    Examples
+    --------
+    >>> cross_entropy(np.zeros((2, 4)), [0, 3]).round(4)
+    array([1.3863, 1.3863])
+    """
+    rows, wanted = logits.reshape(-1, logits.shape[-1]), np.ravel(targets)  # (N, V), (N,)
+    losses = np.empty(len(rows))
+    step = max(1, _BLOCK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        log_p = log_softmax(rows[block])  # (n, V) float64
+        losses[block] = -log_p[np.arange(len(log_p)), wanted[block]]
+    return losses.reshape(np.shape(targets))
 
 
 def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
@@ -183,14 +200,3 @@ def check_rows(rows: Sequence[npt.ArrayLike], config: Config) -> list[Array]:
         if wrong.size:
             raise ValueError(f"rows[{number}]: {wrong[0]} is not in the vocabulary of {config.vocab_size}")
     return [row.astype(np.int64) for row in arrays]
-
-
-def _negative_log_p(logits: Array, targets: Array) -> Array:
-    """Cross-entropy of each position in nats: (T, V), (T,) -> (T,) float64."""
-    losses = np.empty(len(targets))
-    step = max(1, _BLOCK // logits.shape[1])
-    for start in range(0, len(targets), step):
-        block = slice(start, start + step)
-        log_p = log_softmax(logits[block])  # (t, V) float64
-        losses[block] = -np.take_along_axis(log_p, targets[block, None], axis=1)[:, 0]
-    return losses

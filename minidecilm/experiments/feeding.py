@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
-from minidecilm.ops import Array
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import log_softmax
 
 
 def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None = None) -> Array:
@@ -119,19 +118,6 @@ def divergence(logits: Array, others: Array) -> Array:
     """
     log_p, log_q = log_softmax(logits), log_softmax(others)
     return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
-
-
-def next_token_losses(logits: Array, input_ids: npt.ArrayLike) -> Array:
-    """Loss in nats of each token but the first, from the logits before it: (B, T, V), (B, T) -> (B, T - 1).
-
-    Examples
-    --------
-    >>> next_token_losses(np.zeros((1, 2, 4)), [[0, 3]]).round(4)
-    array([[1.3863]])
-    """
-    following = np.asarray(input_ids)[:, 1:, None]  # (B, T - 1, 1)
-    log_p = log_softmax(logits[:, :-1])  # (B, T - 1, V)
-    return np.asarray(-np.take_along_axis(log_p, following, axis=2)[..., 0])
 
 
 def perplexity_by_position(losses: Array, step: int) -> Array:

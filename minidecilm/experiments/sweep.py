@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from minidecilm.api import find_folder, load
-from minidecilm.config import Config
+from minidecilm.api import load
+from minidecilm.catalog import DEMO_FOLDER, find_folder
 from minidecilm.experiments.allocate import Sensitivity
 from minidecilm.experiments.evaluate import check_rows, token_losses
 from minidecilm.experiments.pooling import check_kv_heads, divisors, pool_kv_heads
@@ -67,7 +67,7 @@ def sensitivity(
     >>> [sorted(options) for options in found.extra_losses][:4]
     [[1, 2, 4], [1, 2], [1, 2], [1]]
     """
-    config = _open_config(model)
+    config = open_checkpoint(find_folder(model)).config
     present = config.num_key_value_heads_per_layer
     singles = [(layer, heads) for layer, old in enumerate(present) for heads in divisors(old)[:-1]]
     allocations = [(*present[:layer], heads, *present[layer + 1 :]) for layer, heads in singles]
@@ -131,12 +131,13 @@ def measure_allocations(
     --------
     >>> whole, pooled = measure_allocations("demo", [[4, 2, 2, 1, 1, 1, 4, 4], [1] * 8], [[1, 300, 301, 302]])
     """
-    config = _open_config(model)
+    folder = find_folder(model)
+    config = open_checkpoint(folder).config
     checked = check_rows(rows, config)
     for allocation in allocations:
         check_kv_heads(config, allocation)
     # A worker may run in another folder or on another machine, where the demo lies elsewhere.
-    source = "demo" if model == "demo" else str(find_folder(model).resolve())
+    source = "demo" if folder == DEMO_FOLDER else str(folder.resolve())
     tasks = [
         (source, tuple(map(int, allocation)), checked, backend, batch_size) for allocation in allocations
     ]
@@ -166,7 +167,3 @@ def _held_out_loss(
     config, weights = pool_kv_heads(lm.config, lm.model.weights, kv_heads)
     pooled = DeciLM(config, weights, lm.backend)
     return token_losses(pooled, rows, batch_size=batch_size, progress=False).mean
-
-
-def _open_config(model: str | Path) -> Config:
-    return open_checkpoint(find_folder(model)).config

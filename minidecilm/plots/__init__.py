@@ -9,7 +9,8 @@ from minidecilm.plots.output import FORMATS, check_suffix, save_figure, save_num
 from minidecilm.plots.rotary import rope_base, rotary_angles, score_by_distance, wavelengths
 from minidecilm.plots.sizes import kv_cache_by_batch, kv_cache_by_context, kv_heads, largest_batch, parameters
 from minidecilm.plots.speed import factors, roofline, throughput
-from minidecilm.plots.style import DARK, LIGHT, MODEL_COLORS, TITLES, new_figure, style
+from minidecilm.plots.style import DARK, LIGHT, MODEL_COLORS, new_figure, style
+from minidecilm.presets import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Figure

@@ -27,16 +27,6 @@ MODEL_COLORS = {
     "Llama 3 8B": "#9A6324",
 }
 
-#: Titles of the presets of :mod:`minidecilm.presets`.
-TITLES = {
-    "decilm-6b": "DeciLM-6b",
-    "decilm-7b": "DeciLM-7B",
-    "decicoder-6b": "DeciCoder-6B",
-    "llama-2-7b": "Llama 2 7B",
-    "mistral-7b": "Mistral 7B",
-    "llama-3-8b": "Llama 3 8B",
-}
-
 # For models without a colour of their own.
 _OTHERS = ("#B58900", "#7B3294", "#5E8C31", "#A6611A", GREY)
 

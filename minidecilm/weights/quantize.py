@@ -149,7 +149,7 @@ def quantize_checkpoint(
     --------
     >>> import tempfile, minidecilm
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     quantize_checkpoint(minidecilm.api.DEMO_FOLDER, f"{folder}/demo-int4")
+    ...     quantize_checkpoint(minidecilm.catalog.DEMO_FOLDER, f"{folder}/demo-int4")
     ...     lm = minidecilm.load(f"{folder}/demo-int4")
     >>> str(lm.model.weights["model.layers.0.mlp.up_proj.weight"].dtype)
     'int4'

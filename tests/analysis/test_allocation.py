@@ -8,7 +8,7 @@ import pytest
 
 import minidecilm
 from analysis import allocation
-from analysis.result import RESULTS
+from analysis.common import RESULTS
 from minidecilm.experiments.allocate import allocation_front
 from minidecilm.experiments.evaluate import text_rows
 from training.stories import HELD_OUT_START, stories

@@ -17,7 +17,7 @@ pytest.importorskip("tokenizers")
 
 from analysis import smollm2  # noqa: E402  # needs both
 from analysis.gguf_llama import LlamaFile  # noqa: E402
-from analysis.result import write_result  # noqa: E402
+from benchmarks.common import write_result  # noqa: E402
 
 PIECES = ["<|end|>", "<|a|>", "<|b|>", *"abcde123", "Ġ", "ab", "Ġc", "abĠ", "12"]
 MERGES = ["a b", "Ġ c", "ab Ġ", "1 2"]
@@ -166,10 +166,11 @@ def test_missing_weights_say_what_to_install(monkeypatch):
 
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):
-    path = write_result("numbers", {"loss": 1.5}, tmp_path / "new")
+    path = tmp_path / "new" / "numbers.json"
+    write_result(path, {"loss": 1.5})
     before = path.read_text()
     assert json.loads(before)["loss"] == 1.5
     with pytest.raises(TypeError):
-        write_result("numbers", {"loss": object()}, tmp_path / "new")
+        write_result(path, {"loss": object()})
     assert path.read_text() == before
     assert [file.name for file in path.parent.iterdir()] == ["numbers.json"]

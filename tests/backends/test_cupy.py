@@ -16,8 +16,7 @@ import pytest
 import minidecilm
 from minidecilm import costs
 from minidecilm.backends import create_backend
-from minidecilm.backends.host import on_host
-from minidecilm.cache import Visible
+from minidecilm.backends.host import Visible, on_host
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder

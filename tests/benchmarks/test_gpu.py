@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import minidecilm
+from benchmarks.common import RESULTS
 from benchmarks.gpu import parts
 from benchmarks.gpu.__main__ import PARTS, measure, missed
 from benchmarks.gpu.page import page
 from benchmarks.gpu.setup import GOLDEN, OURS, THEIRS, Setup, Sizes, batches
-from benchmarks.machine import RESULTS
 from minidecilm import costs
 from minidecilm.backends.host import on_host
 from minidecilm.config import Config, LayerConfig
-from minidecilm.sampling import Sampling, sample
+from minidecilm.sampling import Options, sample
 from tests.backends import kernels, test_cupy
 
 forget = test_cupy.forget  # a fixture
@@ -200,7 +200,7 @@ def test_tokens_chosen_on_the_device_are_those_of_the_host(on_cpu):
     for top_p in (0.3, 0.95):
         found = parts.device_top_p(cupy, cupy.asarray(logits), top_p, draws).get()
         expected = [
-            sample(row, [], Sampling(top_p=top_p), np.random.default_rng(seed))
+            sample(row, [], Options(top_p=top_p), np.random.default_rng(seed))
             for seed, row in enumerate(logits)
         ]
         np.testing.assert_array_equal(found, expected)

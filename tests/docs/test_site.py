@@ -15,7 +15,7 @@ import pytest
 import minidecilm
 from docs import generate
 from minidecilm import Config, ConfigError, Step, preset
-from minidecilm.cli import info
+from minidecilm.catalog import facts, find_model
 from minidecilm.config_keys import IGNORED, READ, REQUIRED_VALUES
 from tests.docs.site import WARNINGS
 
@@ -199,4 +199,4 @@ def test_layouts_show_the_keys_there_are():
     assert table_keys("reference/file_layouts.md", "Trace").keys() == Step.__dataclass_fields__.keys()
     text = (ROOT / "docs" / "reference" / "file_layouts.md").read_text(encoding="utf-8")
     [row] = re.findall(r"^\| `info MODEL` \| (.*?) \|", text, flags=re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", row)) <= info.facts(info.find_model("demo")).keys()
+    assert set(re.findall(r"`(\w+)`", row)) <= facts(find_model("demo")).keys()

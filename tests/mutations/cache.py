@@ -4,7 +4,7 @@ from tests.mutations import Mutation
 
 MUTATIONS = [
     Mutation(
-        "minidecilm/cache.py",
+        "minidecilm/backends/host.py",
         "slots <= slots[-self.new :, None]",
         "slots < slots[-self.new :, None]",
         "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",

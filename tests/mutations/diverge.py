@@ -40,7 +40,7 @@ MUTATIONS = [
         "tests/unit/test_diverge.py",
     ),
     Mutation(
-        "minidecilm/cli/main.py",
+        "minidecilm/experiments/compare.py",
         "key=lambda d: np.nan_to_num(d.error, nan=np.inf))",
         "key=lambda d: d.error)",
         "tests/unit/test_diverge.py",

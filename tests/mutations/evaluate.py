@@ -5,8 +5,8 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "minidecilm/experiments/evaluate.py",
-        "found[row] = _negative_log_p(",
-        "found[start + slot] = _negative_log_p(",
+        "found[row] = cross_entropy(",
+        "found[start + slot] = cross_entropy(",
         "tests/unit/test_evaluate.py",
     ),
     Mutation(
@@ -58,10 +58,10 @@ MUTATIONS = [
         "tests/unit/test_feeding.py",
     ),
     Mutation(
-        "minidecilm/experiments/feeding.py",
-        "log_softmax(logits[:, :-1])",
-        "log_softmax(logits[:, 1:])",
-        "tests/unit/test_feeding.py",
+        "minidecilm/experiments/evaluate.py",
+        "losses[block] = -log_p[np.arange(len(log_p)), wanted[block]]",
+        "losses[block] = -log_p[np.arange(len(log_p)), wanted[: len(log_p)]]",
+        "tests/unit/test_evaluate.py",
     ),
     Mutation(
         "minidecilm/experiments/feeding.py",

@@ -29,7 +29,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "check_length(model.config, max(map(len, prompts)),",
+        "check_length(model.config, width,",
         "check_length(model.config, len(prompts[0]),",
         "tests/unit/test_generation.py::test_the_length_of_every_row_is_checked_to_the_token",
     ),
@@ -46,15 +46,15 @@ MUTATIONS = [
         "tests/unit/test_generation.py::test_limits_to_the_token",
     ),
     Mutation(
-        "minidecilm/generation.py",
-        "Sampling(temperature, top_k, top_p, min_p, repetition_penalty)",
-        "Sampling(temperature, top_k, top_p, 0.0, repetition_penalty)",
+        "minidecilm/sampling.py",
+        "keep_min_p(scores, options.min_p)",
+        "keep_min_p(scores, 0.0)",
         "tests/unit/test_generation.py::test_each_sampling_option_decides",
     ),
     Mutation(
         "minidecilm/generation.py",
-        "seen[row], sampling, generators[row])",
-        "seen[row], sampling, generators[0])",
+        "seen[row], options, generators[row])",
+        "seen[row], options, generators[0])",
         "tests/unit/test_generation.py::test_seeds",
     ),
     Mutation(
@@ -89,7 +89,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "            if trace is not None:\n",
+        "            if options.trace is not None:\n",
         "            if True:\n",
         "tests/unit/test_generation.py::test_a_step_computes_log_probabilities_only_for_a_trace",
     ),

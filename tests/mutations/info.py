@@ -4,43 +4,43 @@ from tests.mutations import Mutation
 
 MUTATIONS = [
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         "8 * model.weight_bytes / config.num_parameters",
         "model.weight_bytes / config.num_parameters",
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         "past_tokens=_CONTEXT - 1",
         "past_tokens=_CONTEXT",
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         "size * 10**9 - model.weight_bytes, _CONTEXT",
         "size * 10**9, _CONTEXT",
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         '"kv_heads": row.kv_heads,',
         '"kv_heads": row.queries_per_kv_head,',
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         '"theta": config.rope_theta,',
         '"theta": config.rope_factor,',
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         '"hidden_size": config.hidden_size,',
         '"hidden_size": config.vocab_size,',
         "tests/unit/test_info.py",
     ),
     Mutation(
-        "minidecilm/cli/info.py",
+        "minidecilm/catalog.py",
         "group = checkpoint.scheme.group if",
         "group = 64 if",
         "tests/unit/test_info.py",

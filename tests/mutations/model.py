@@ -6,7 +6,7 @@ MUTATIONS = [
     Mutation(
         "minidecilm/model.py",
         "planned_lengths=real.sum(axis=1)",
-        "planned_lengths=[T] * B",
+        "planned_lengths=ids.shape[1]",
         "tests/unit/test_rope_policies.py::test_fixed_without_a_cache_plans_each_rows_own_length",
     ),
     Mutation(
@@ -23,8 +23,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/model.py",
-        "x[:, -1:] if last_only else x",
-        "x[:, :1] if last_only else x",
+        "x = x[:, -1:] if last_only else x",
+        "x = x[:, :1] if last_only else x",
         "tests/unit/test_model.py::test_last_only_is_the_last_row",
     ),
     Mutation(
@@ -34,9 +34,9 @@ MUTATIONS = [
         "tests/unit/test_model.py::test_ids_on_padding_are_not_looked_at",
     ),
     Mutation(
-        "minidecilm/model.py",
-        "slice(past + block.start, past + block.stop)",
-        "slice(block.start, block.stop)",
+        "minidecilm/rope.py",
+        "slice(past + start, past + end)",
+        "slice(start, end)",
         "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
     ),
     Mutation(
@@ -47,8 +47,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/model.py",
-        '            x = x + down\n            see(layer, "hidden_states", x)',
-        '            see(layer, "hidden_states", x)\n            x = x + down',
+        '        x = x + down\n        see(layer, "hidden_states", x)',
+        '        see(layer, "hidden_states", x)\n        x = x + down',
         "tests/test_golden.py",
     ),
     Mutation(

@@ -17,8 +17,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/rope.py",
-        "slot_positions[:, -num_queries:] + 1, config",
-        "slot_positions[:, -num_queries:], config",
+        "slots[:, -T:] + 1, config",
+        "slots[:, -T:], config",
         "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
     ),
     Mutation(
@@ -29,8 +29,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/rope.py",
-        "rotary_table(slot_positions, bases[:, start],",
-        "rotary_table(slot_positions, bases[:1, start],",
+        "rotary_table(slots, bases[:, start],",
+        "rotary_table(slots, bases[:1, start],",
         "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
     ),
     Mutation(

@@ -29,7 +29,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/sampling.py",
-        "    scores = apply_repetition_penalty(scores, token_ids, sampling.repetition_penalty)\n    if",
+        "    scores = apply_repetition_penalty(scores, token_ids, options.repetition_penalty)\n    if",
         "    if",
         "tests/unit/test_sampling.py::test_greedy_takes_the_first_best_token_after_the_penalty",
     ),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.api import DEMO_FOLDER, _RowText
-from minidecilm.cli import info
+from minidecilm.api import _RowText
+from minidecilm.catalog import DEMO_FOLDER, find_model
 from minidecilm.cli import main as cli
 from minidecilm.errors import CheckpointError
 from minidecilm.files import hub_name
@@ -321,7 +321,6 @@ def test_weights_can_be_converted(lm, weights):
         ("backend", "abacus"),
         ("dtype", "float16"),
         ("rope", "static"),
-        ("adapter", "folder"),
     ],
 )
 def test_unknown_options_are_named(option, value):
@@ -401,11 +400,11 @@ def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkey
         (tmp_path / "models--Org" / "snapshots" / "0", "Org"),
     ):
         assert hub_name(path) == name
-    assert info.find_model(str(snapshot)).name == "Org/Name"
-    assert info.find_model(str(snapshot / "config.json")).name == "Org/Name"
+    assert find_model(str(snapshot)).name == "Org/Name"
+    assert find_model(str(snapshot / "config.json")).name == "Org/Name"
     monkeypatch.chdir(snapshot)
     assert repr(minidecilm.load(".")).startswith("<LanguageModel Org/Name: ")
-    assert [info.find_model(name).name for name in ("demo", "decilm-6b", ".")] == [
+    assert [find_model(name).name for name in ("demo", "decilm-6b", ".")] == [
         "demo",
         "decilm-6b",
         "Org/Name",

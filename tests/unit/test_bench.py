@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import costs
+from minidecilm import bench, costs
 from minidecilm.api import WEIGHTS
 from minidecilm.backends import create_backend
-from minidecilm.bench import machine
-from minidecilm.bench import report as bench_report
-from minidecilm.bench import timing as bench
-from minidecilm.bench.timing import Limits, Plan
+from minidecilm.bench import Limits, Plan, machine, timing
+from minidecilm.bench.limits import storage_of
+from minidecilm.bench.plan import check_memory
 from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
@@ -121,7 +120,7 @@ class Scripted(DeciLM):
 def measured(monkeypatch):
     """Run the rounds of a plan on a scripted model; return both."""
     clock = Clock()
-    monkeypatch.setattr(bench, "perf_counter", clock)
+    monkeypatch.setattr(timing, "perf_counter", clock)
 
     def measure(plan, weights="float32"):
         backend = create_backend("numpy", TINY.num_parameters)
@@ -159,7 +158,7 @@ def test_figures_follow_from_the_seconds(measured):
     timing = measurement.timings[0]
     timing.prefill_seconds[:], timing.decode_seconds[:] = [1e-6, 4e-6, 1.5e-6], [12e-6, 12e-6, 15e-6]
     memory = {"peak": 5, "anonymous": 4, "mapped": 3}
-    facts = bench_report.report(model, replace(measurement, memory=memory), LIMITS)
+    facts = bench.report(model, replace(measurement, memory=memory), LIMITS)
     found = facts["runs"][0]
 
     # q, o: 64 x 64; k, v: 16 K x 64; gate, up, down: 96 x 64, in three layers; the head: 80 x 64
@@ -197,7 +196,7 @@ def test_figures_follow_from_the_seconds(measured):
 
     head, row = (
         [cell.strip() for cell in line.split("  ") if cell.strip()]
-        for line in bench_report.table(facts, "tiny").splitlines()
+        for line in bench.report_text(facts, "tiny").splitlines()
         if "tokens/s" in line or (line.startswith("decode, 4 steps") and line.split()[3] == "3")
     )
     said = dict(zip(head, row[1:], strict=True))
@@ -225,14 +224,14 @@ def test_figures_follow_from_the_seconds(measured):
 def test_the_head_does_not_say_how_a_model_is_stored():
     """An int4 model whose head, of int8, is larger than all its layers; and by bytes, not by matrices."""
     wide = replace(TINY, vocab_size=8000)
-    assert bench.storage_of(bench.random_model(wide, Plan(), backend="numpy", weights="int4")) == "int4"
+    assert storage_of(bench.random_model(wide, Plan(), backend="numpy", weights="int4")) == "int4"
     weights = random_weights(TINY, "float32")
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):  # more matrices, fewer bytes
         for layer in range(3):
             name_of = f"model.layers.{layer}.self_attn.{name}.weight"
             weights[name_of] = weights[name_of].astype(np.float16)
     model = DeciLM(TINY, weights, create_backend("numpy", TINY.num_parameters))
-    assert bench.storage_of(model) == "float32"
+    assert storage_of(model) == "float32"
 
 
 def test_threads_are_those_that_are_used(monkeypatch):
@@ -251,17 +250,17 @@ def test_threads_are_those_that_are_used(monkeypatch):
 def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: 1000)
     model = bench.random_model(TINY, Plan(), backend="numpy")
-    facts = bench_report.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
+    facts = bench.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
     assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
     facts["runs"][0]["decode"] |= {"share_of_read_bandwidth": 0.5, "share_of_predicted": 0.25}
     facts["runs"][0]["prefill"] |= {"share_of_peak": 0.125}
-    assert bench_report.table(facts, "tiny").splitlines()[-1] == (
+    assert bench.report_text(facts, "tiny").splitlines()[-1] == (
         "Decode at batch 1 reads weights at 50 % of this machine's read bandwidth and reaches 25 % of what "
         "its limits allow; prefill computes at 12 % of its peak in float32."
     )
     integers = Limits(read_bandwidth=2e9, peak=3e9, arithmetic="int8")
-    facts = bench_report.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), integers)
-    lines = bench_report.table(facts, "tiny").splitlines()
+    facts = bench.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), integers)
+    lines = bench.report_text(facts, "tiny").splitlines()
     assert "reads 2.00 GB/s, computes 3.00 GOP/s in int8" in lines[2]
     assert "  GOP/s  " in next(line for line in lines if "tokens/s" in line)
 
@@ -311,9 +310,7 @@ def test_random_models_run(backend, weights):
     model = bench.random_model(TINY, Plan(), backend=backend, weights=weights)
     logits = model([[1, 2, 3]])
     assert np.isfinite(logits).all()
-    assert (
-        bench_report.report(model, bench.measure(model, Plan(3, 2, (1, 2), 1)), LIMITS)["backend"] == backend
-    )
+    assert bench.report(model, bench.measure(model, Plan(3, 2, (1, 2), 1)), LIMITS)["backend"] == backend
 
 
 @pytest.mark.parametrize("storage", ["float64", "float32", "bfloat16", "float16", "int8", "int4"])
@@ -347,15 +344,15 @@ def test_padding_of_random_packed_weights_is_zero():
 
 def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     decilm, plan = minidecilm.preset("decilm-6b"), Plan()
-    bench.check_memory(decilm, "bfloat16", "float32", plan, None)
-    bench.check_memory(decilm, "bfloat16", "float32", plan, 12_500_000_000)
-    bench.check_memory(bench.first_layers(decilm, 26), "bfloat16", "float32", plan, 10_000_000_000)
+    check_memory(decilm, "bfloat16", "float32", plan, None)
+    check_memory(decilm, "bfloat16", "float32", plan, 12_500_000_000)
+    check_memory(bench.first_layers(decilm, 26), "bfloat16", "float32", plan, 10_000_000_000)
     with pytest.raises(ValueError, match=r"--layers 26 would fit$"):
-        bench.check_memory(decilm, "bfloat16", "float32", plan, 10_000_000_000)
+        check_memory(decilm, "bfloat16", "float32", plan, 10_000_000_000)
     with pytest.raises(ValueError, match=r"rows 313\.9 GB\), 20\.0 GB are free: --batch 264 would fit$"):
-        bench.check_memory(decilm, "bfloat16", "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
+        check_memory(decilm, "bfloat16", "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     with pytest.raises(ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"):
-        bench.check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
+        check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
     code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)

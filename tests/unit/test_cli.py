@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.api import DEMO_FOLDER
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.cli.main import main
 from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 from tests import checks
@@ -423,7 +423,7 @@ def test_running_out_of_memory_is_said(capsys, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("minidecilm.cli.main.load", out_of_memory)
+    monkeypatch.setattr("minidecilm.cli.generate.load", out_of_memory)
     assert run(capsys, "generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")
 
 
@@ -447,7 +447,7 @@ def test_a_full_disk_behind_standard_error_takes_nothing_from_the_text():
     ids=["long", "latin-1", "mark"],
 )
 def test_what_standard_input_holds(capsys, monkeypatch, data, expected):
-    monkeypatch.setattr("minidecilm.cli.main._MAX_PROMPT_BYTES", 10)
+    monkeypatch.setattr("minidecilm.cli.generate._MAX_PROMPT_BYTES", 10)
     data = data.encode() if isinstance(data, str) else data
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     code, out, err = run(capsys, "generate", "-")

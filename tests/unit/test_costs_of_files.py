@@ -6,8 +6,8 @@ import pytest
 
 import minidecilm
 from minidecilm import costs, write_random_checkpoint
-from minidecilm.api import DEMO_FOLDER
 from minidecilm.cache import KVCache
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.config import Config, LayerConfig
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS

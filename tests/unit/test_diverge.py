@@ -1,10 +1,12 @@
 """Where two models part: the stage, the layer and the size of the first difference, NaN among them."""
 
+import json
+
 import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.bench.timing import first_layers
+from minidecilm.bench import first_layers
 from minidecilm.experiments.compare import Difference, compare, first_difference
 from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES
@@ -29,6 +31,17 @@ def changed(model, name, change):
 def with_nan(weight):
     weight[3, 2] = np.nan
     return weight
+
+
+@pytest.fixture
+def nan_folder(model, tmp_path):
+    """Write the model with NaN in a weight of layer 3; return its folder."""
+    folder = tmp_path / "nan"
+    tensors = {name: np.array(weight) for name, weight in model.weights.items()}
+    with_nan(tensors["model.layers.3.mlp.down_proj.weight"])
+    sources = [TensorSource.from_array(*item) for item in tensors.items()]
+    write_checkpoint(model.config, folder, sources)
+    return folder
 
 
 #: A weight, and the stage it makes.
@@ -97,15 +110,24 @@ def test_architectures_that_differ_are_refused(model):
         compare(model, shallow, IDS)
 
 
-def test_the_command_names_nan_as_the_first_difference_and_the_most(capsys, tmp_path, model):
-    tensors = {name: np.array(weight) for name, weight in model.weights.items()}
-    with_nan(tensors["model.layers.3.mlp.down_proj.weight"])
-    sources = [TensorSource.from_array(*item) for item in tensors.items()]
-    write_checkpoint(model.config, tmp_path / "nan", sources)
-    code, out, _ = run(capsys, "compare", checks.GOLDEN, tmp_path / "nan", "--tokens", 4)
+def test_the_command_names_nan_as_the_first_difference_and_the_most(capsys, nan_folder):
+    code, out, _ = run(capsys, "compare", checks.GOLDEN, nan_folder, "--tokens", 4)
     assert code == 1
     assert out.startswith("first difference: down_proj of layer 3, nan of its largest value")
-    arguments = (tmp_path / "nan", tmp_path / "nan", "--tokens", 4, "--tolerance", "inf")
+    arguments = (nan_folder, nan_folder, "--tokens", 4, "--tolerance", "inf")
     code, out, _ = run(capsys, "compare", *arguments)
     assert code == 1
     assert out.endswith("most, nan, at down_proj of layer 3\n")
+
+
+def test_json_of_the_command_has_no_number_that_json_has_not(capsys, nan_folder):
+    arguments = (checks.GOLDEN, nan_folder, "--tokens", 4, "--tolerance", "inf", "--json")
+    code, out, _ = run(capsys, "compare", *arguments)
+
+    def refuse(number):
+        raise AssertionError(f"{number} is not JSON")
+
+    found = json.loads(out, parse_constant=refuse)
+    assert (code, found["tolerance"]) == (1, None)
+    assert found["first_difference"] == {"layer": 3, "stage": "down_proj", "error": None}
+    assert found["stages"][0]["error"] == 0.0

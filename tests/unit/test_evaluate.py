@@ -9,7 +9,7 @@ import pytest
 
 import minidecilm
 from minidecilm.experiments import evaluate
-from minidecilm.experiments.evaluate import TokenLosses, text_rows, token_losses
+from minidecilm.experiments.evaluate import TokenLosses, cross_entropy, text_rows, token_losses
 from tests import checks
 
 M = 64  # context length of the golden model
@@ -47,6 +47,12 @@ def test_a_row_has_the_same_losses_in_any_batch(model, batch_size):
     together = token_losses(model, rows, batch_size=batch_size).rows
     for row, found in zip(rows, together, strict=True):
         np.testing.assert_allclose(found, token_losses(model, [row]).rows[0], rtol=0, atol=1e-10)
+
+
+def test_losses_are_of_the_target_in_the_place_of_the_logits():
+    p = np.array([[[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], [[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]]])
+    losses = cross_entropy(np.log(p), [[1, 2], [0, 0]])
+    np.testing.assert_allclose(losses, -np.log([[0.25, 0.7], [0.5, 1 / 3]]))
 
 
 def test_large_vocabularies_are_taken_in_blocks(model, monkeypatch):

@@ -60,12 +60,6 @@ def test_divergence():
     np.testing.assert_allclose(feeding.divergence(logits, others), [[expected, 0.0]], atol=1e-12)
 
 
-def test_losses_are_of_the_token_that_follows():
-    p = np.array([[[0.5, 0.25, 0.25], [0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3]]])
-    losses = feeding.next_token_losses(np.log(p), [[0, 1, 2]])
-    np.testing.assert_allclose(losses, [[-np.log(0.25), -np.log(0.7)]])
-
-
 def test_perplexity_of_a_stretch_is_of_its_mean_loss():
     losses = np.log([[2.0, 8.0, 3.0, 3.0], [4.0, 4.0, 3.0, 27.0]])
     np.testing.assert_allclose(feeding.perplexity_by_position(losses, 2), [4.0, 3**1.5])

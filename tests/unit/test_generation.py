@@ -7,7 +7,7 @@ import pytest
 import minidecilm
 from minidecilm import rope
 from minidecilm.generation import check_length, length_limit
-from minidecilm.sampling import log_softmax
+from minidecilm.ops import log_softmax
 from tests import checks
 from tests.unit.scripted import Scripted, saying
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from minidecilm import costs, write_random_checkpoint
-from minidecilm.api import DEMO_FOLDER
-from minidecilm.cli import info
+from minidecilm.catalog import DEMO_FOLDER, Model, comparison, find_model
+from minidecilm.cli.info import comparison_text
 from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.presets import preset
@@ -147,10 +147,10 @@ def test_a_folder_is_compared_by_the_bytes_of_its_files(capsys, tmp_path):
 
 def test_what_fits_nowhere_has_no_ratio():
     huge = Config(10, 2**17, 2**10, 128, (LayerConfig(2**10, 2**19),), 4096)
-    one, two = info.Model("huge", huge, 10**12, ["bfloat16"]), info.find_model("demo")
-    compared = info.comparison(one, two)
+    one, two = Model("huge", huge, 10**12, ["bfloat16"]), find_model("demo")
+    compared = comparison(one, two)
     assert compared["largest_batch_80_gb"]["ratio"] is None
-    lines = info.comparison_table(compared, "huge", "demo").splitlines()
+    lines = comparison_text(compared, "huge", "demo").splitlines()
     assert next(line.split()[-3::2] for line in lines if "80 GB" in line) == ["0", "-"]
 
 

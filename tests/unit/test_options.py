@@ -15,10 +15,7 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import costs, plots
-from minidecilm.bench import report as bench_report
-from minidecilm.bench import timing as bench
-from minidecilm.cli import info
+from minidecilm import bench, catalog, costs, plots
 from minidecilm.cli.main import build_parser
 from minidecilm.experiments import compare as diverge
 from minidecilm.model import DeciLM
@@ -118,14 +115,14 @@ CASES = {
             {
                 "stdout": lambda found: (
                     json.loads(found)["comparison"]
-                    == info.comparison(info.find_model("decilm-6b"), info.find_model("llama-2-7b"))
+                    == catalog.comparison(catalog.find_model("decilm-6b"), catalog.find_model("llama-2-7b"))
                 )
             },
         ),
         added(
             "demo",
             "--json",
-            {"stdout": lambda found: json.loads(found) == info.facts(info.find_model("demo"))},
+            {"stdout": lambda found: json.loads(found) == catalog.facts(catalog.find_model("demo"))},
         ),
         *(added(model, ignoring, does) for model in ("odd.json", "demo --compare odd")),
     ],
@@ -315,11 +312,12 @@ def record(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(DeciLM, "__call__", compute)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
     monkeypatch.setattr(diverge, "compare", compare)
-    monkeypatch.setattr("minidecilm.cli.main.find_fault", lambda *arguments: None)
+    for command in ("compare", "bench"):
+        monkeypatch.setattr(f"minidecilm.cli.{command}.find_fault", lambda *arguments: None)
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "probe", lambda *arguments: None)
-    monkeypatch.setattr(bench_report, "report", lambda *arguments: {"speed": 1})
-    monkeypatch.setattr(bench_report, "table", lambda facts, title: title)
+    monkeypatch.setattr(bench, "report", lambda *arguments: {"speed": 1})
+    monkeypatch.setattr(bench, "report_text", lambda facts, title: title)
     for name in DRAWN:
         monkeypatch.setattr(plots, name, drawing(name))
     monkeypatch.setattr(plots, "save_figure", save_figure)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from minidecilm import preset
-from minidecilm.api import DEMO_FOLDER
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from tests import checks
 from tests.unit.test_cli import run

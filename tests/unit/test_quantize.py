@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import minidecilm
 from minidecilm import write_random_checkpoint
-from minidecilm.api import DEMO_FOLDER
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights import checkpoint_writer, quantize

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidecilm import sampling
-from minidecilm.sampling import Sampling, apply_repetition_penalty, log_softmax, process, sample
+from minidecilm.ops import log_softmax
+from minidecilm.sampling import Options, apply_repetition_penalty, process, sample
 
 unhurried = settings(deadline=None)  # the machine may be busy
 
@@ -29,7 +30,7 @@ def matches_transformers(setting):
     for row, logits in enumerate(DATA["logits"]):
         expected = DATA["processed"][META["settings"].index(setting), row]
         nudged = [
-            process(logits, DATA["token_ids"], Sampling(**NEUTRAL | chosen)) for chosen in nudges(setting)
+            process(logits, DATA["token_ids"], Options(**NEUTRAL | chosen)) for chosen in nudges(setting)
         ]
         kept = [np.array_equal(np.isneginf(found), np.isneginf(expected)) for found in nudged]
         assert any(kept), META["rows"][row]
@@ -164,11 +165,17 @@ def test_penalty_of_nothing_seen():
 )
 def test_impossible_values_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"^{name}: expected .*, found "):
-        Sampling(**{name: value})
+        Options(**{name: value})
 
 
 def test_numpy_numbers_are_numbers():
-    Sampling(np.float32(0.5), np.int64(3), np.float32(0.9), np.float64(0), np.float32(1.5))
+    Options(
+        temperature=np.float32(0.5),
+        top_k=np.int64(3),
+        top_p=np.float32(0.9),
+        min_p=np.float64(0),
+        repetition_penalty=np.float32(1.5),
+    )
 
 
 def test_log_softmax():
@@ -181,7 +188,7 @@ def test_log_softmax():
 def test_greedy_takes_the_first_best_token_after_the_penalty():
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
-    logits, greedy = np.array([1.0, 4.0, 3.0, 3.0]), Sampling(temperature=0, repetition_penalty=2.0)
+    logits, greedy = np.array([1.0, 4.0, 3.0, 3.0]), Options(temperature=0, repetition_penalty=2.0)
     assert sample(logits, [], greedy, rng) == 1
     assert sample(logits, [1], greedy, rng) == 2
     assert rng.bit_generator.state == before
@@ -190,14 +197,14 @@ def test_greedy_takes_the_first_best_token_after_the_penalty():
 @pytest.mark.parametrize("settings", [{}, {"top_k": 1}, {"temperature": 100.0, "top_p": 1.0}])
 def test_one_draw_per_token(settings):
     used, other = np.random.default_rng(3), np.random.default_rng(3)
-    sample(DATA["logits"][0], [5], Sampling(**settings), used)
+    sample(DATA["logits"][0], [5], Options(**settings), used)
     other.random()
     assert used.random() == other.random()
 
 
 def test_tokens_follow_the_distribution():
     logits = np.array([0.0, 1.0, -np.inf, 2.0, 0.5, -30.0])
-    chosen = Sampling(temperature=0.8, top_p=0.97)
+    chosen = Options(temperature=0.8, top_p=0.97)
     rng = np.random.default_rng(0)
     count = 5_000
     found = np.bincount([sample(logits, [], chosen, rng) for _ in range(count)], minlength=6)
@@ -226,7 +233,7 @@ class Draw:
 )
 def test_no_draw_chooses_a_removed_token(logits, draw, settings):
     logits = np.array([*logits, 0.0])  # at least one is finite
-    chosen = Sampling(**settings)
+    chosen = Options(**settings)
     token = sample(logits, [], chosen, Draw(draw))
     assert np.isfinite(process(logits, [], chosen)[token])
 
@@ -237,7 +244,7 @@ def test_rounding_of_logits_almost_never_changes_the_token():
     changed = 0
     for seed in range(500):
         noisy = logits + rng.normal(size=len(logits)) * 1e-6
-        first, second = (sample(x, [], Sampling(), np.random.default_rng(seed)) for x in (logits, noisy))
+        first, second = (sample(x, [], Options(), np.random.default_rng(seed)) for x in (logits, noisy))
         changed += first != second
     assert changed <= 1
 
@@ -246,10 +253,10 @@ def test_rounding_of_logits_almost_never_changes_the_token():
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_logits_without_a_distribution_are_refused(bad, temperature):
     with pytest.raises(ValueError, match=r"^logits: expected a finite largest value, found "):
-        sample(np.array(bad), [], Sampling(temperature=temperature), np.random.default_rng(0))
+        sample(np.array(bad), [], Options(temperature=temperature), np.random.default_rng(0))
 
 
 def test_extreme_settings_do_not_overflow():
     logits = np.array([-3e38, 3e38, 1.0], np.float32)
-    tiny = Sampling(temperature=1e-30, repetition_penalty=1e-30)
+    tiny = Options(temperature=1e-30, repetition_penalty=1e-30)
     assert sample(logits, [0, 1, 2], tiny, np.random.default_rng(0)) == 1

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from minidecilm import tokenizer as module
-from minidecilm.api import DEMO_FOLDER
+from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.errors import CheckpointError
 from minidecilm.tokenizer import Tokenizer
 

@@ -28,7 +28,7 @@ class Decoder:
 
     def __init__(self, config: Config, weights: Mapping[str, Any], ops: Operations) -> None:
         self._config, self._weights, self._ops = config, weights, ops
-        self._steps: WeakKeyDictionary[Any, Step] = WeakKeyDictionary()
+        self._steps: WeakKeyDictionary[Any, Recording] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, config: Config, weights: Mapping[str, Any], ops: Operations) -> "Decoder | None":
@@ -48,12 +48,12 @@ class Decoder:
         """Compute one step: ids (B, 1), real (B, 1) bool, cos and sin (B, 1, 1, D/2) -> logits (B, 1, V)."""
         step = self._steps.get(cache)
         if step is None:
-            step = self._steps[cache] = Step.record(self._config, self._weights, self._ops, cache)
+            step = self._steps[cache] = Recording.record(self._config, self._weights, self._ops, cache)
         return step.run(cache, ids, real, cos, sin)
 
 
 @dataclass(eq=False)
-class Step:
+class Recording:
     """A recorded step over one cache.
 
     Attributes
@@ -81,7 +81,7 @@ class Step:
     arrays: list[Any]
 
     @classmethod
-    def record(cls, config: Config, weights: Mapping[str, Any], ops: Operations, cache: Any) -> "Step":
+    def record(cls, config: Config, weights: Mapping[str, Any], ops: Operations, cache: Any) -> "Recording":
         """Record the launches of one step. The GPU's memory is taken before, and kept."""
         B = cache.batch_size
         inputs = Inputs.of(B, config.head_dim // 2)

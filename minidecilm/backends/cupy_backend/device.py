@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from minidecilm import costs
 from minidecilm.backends.cupy_backend.kernels import launch
-from minidecilm.backends.host import Host
+from minidecilm.backends.host import Host, Visible
 from minidecilm.config import Config
 from minidecilm.progress import progress_bar
 from minidecilm.weights.packed import BFLOAT16, PackedWeight, Weight
@@ -124,7 +124,7 @@ class Gpu(Host):
         """Copy a host array to the GPU; leave a device array where it is."""
         return values if isinstance(values, cupy.ndarray) else cupy.asarray(np.ascontiguousarray(values))
 
-    def mask(self, visible: Any) -> Any:
+    def mask(self, visible: Visible) -> Any:
         """Bring a mask to the GPU: which slots are real says the same as all pairs, in B * S bytes."""
         return Mask.of(visible)
 
@@ -219,8 +219,8 @@ class Mask:
 
     @classmethod
     def of(cls, visible: Any) -> "Mask":
-        """Take a :class:`minidecilm.cache.Visible`, or any (B, T, S) bool array."""
-        if hasattr(visible, "new"):  # every array has a real part
+        """Take a :class:`minidecilm.backends.host.Visible`, or any (B, T, S) bool array."""
+        if isinstance(visible, Visible):
             seen = None if visible.real.all() else cupy.asarray(visible.real.astype(np.uint8))
             return cls(seen, True, lambda: np.asarray(visible))
         dense = np.asarray(visible)

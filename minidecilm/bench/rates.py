@@ -1,4 +1,4 @@
-"""What the seconds of :mod:`minidecilm.bench.timing` mean: rates, shares of the machine's limits, a table."""
+"""What the seconds of a measurement mean: rates, shares of the machine's limits, a table."""
 
 import platform
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from typing import Any
 
 from minidecilm import costs
 from minidecilm.bench import machine
-from minidecilm.bench.timing import Limits, Measurement, Timing, storage_of, streamed, threads_of
-from minidecilm.config import Config
+from minidecilm.bench.limits import Limits, storage_of, threads_of
+from minidecilm.bench.timing import Measurement
 from minidecilm.model import DeciLM
 
 
@@ -24,17 +24,32 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
         Shares are of 1, and may pass it where weights are so small that a cache holds them. What could not
         be measured is None.
     """
-    weight_bytes = sum(weight.nbytes for weight in streamed(model))
+    weight_bytes = sum(model.weights[name].nbytes for name in costs.streamed_weights(model.config))
+    plan, memory = measurement.plan, measurement.memory
+    # What a pass reads: new tokens of each row, behind how many before them.
+    prefill = [(plan.prompt_tokens, 0)]
+    decode = [(1, past) for past in range(plan.prompt_tokens, plan.length)]
+
+    def phase(seconds: Sequence[float], rows: int, passes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        per_token = rows * measurement.kv_cache_bytes_per_token
+        return _rates(
+            seconds,
+            tokens=rows * sum(T for T, _ in passes),
+            weight_bytes=len(passes) * weight_bytes,
+            cache_bytes=sum((past + T) * per_token for T, past in passes),
+            operations=sum(costs.forward_flops(model.config, rows, T, past) for T, past in passes),
+            limits=limits,
+        )
+
     runs = [
         {
             "batch_size": timing.batch_size,
-            "prefill": _prefill(model.config, weight_bytes, measurement, timing, limits),
-            "decode": _decode(model.config, weight_bytes, measurement, timing, limits),
+            "prefill": phase(timing.prefill_seconds, timing.batch_size, prefill),
+            "decode": phase(timing.decode_seconds, timing.batch_size, decode),
         }
         for timing in measurement.timings
     ]
     first: dict[str, Any] = runs[0]
-    plan, memory = measurement.plan, measurement.memory
     return {
         "prefill_tokens_per_second": first["prefill"]["tokens_per_second"],
         "decode_tokens_per_second": first["decode"]["tokens_per_second"],
@@ -75,36 +90,16 @@ def _versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def _prefill(
-    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
-) -> dict[str, Any]:
-    rows, T = timing.batch_size, measurement.plan.prompt_tokens
-    cached = rows * T * measurement.kv_cache_bytes_per_token
-    operations = costs.forward_flops(config, rows, T)
-    return _phase(timing.prefill_seconds, rows * T, weight_bytes, cached, operations, limits)
-
-
-def _decode(
-    config: Config, weight_bytes: int, measurement: Measurement, timing: Timing, limits: Limits
-) -> dict[str, Any]:
-    rows, plan = timing.batch_size, measurement.plan
-    past = range(plan.prompt_tokens, plan.length)  # before each step
-    cached = sum(rows * (tokens + 1) * measurement.kv_cache_bytes_per_token for tokens in past)
-    operations = sum(costs.forward_flops(config, rows, 1, tokens) for tokens in past)
-    return _phase(
-        timing.decode_seconds, rows * len(past), len(past) * weight_bytes, cached, operations, limits
-    )
-
-
-def _phase(
+def _rates(
     seconds: Sequence[float],
+    *,
     tokens: int,
     weight_bytes: int,
     cache_bytes: int,
     operations: int,
     limits: Limits,
 ) -> dict[str, Any]:
-    """Rates of one phase at one batch size; bytes and operations are those of one round."""
+    """Rates of one phase at one batch size; bytes and operations are of one round."""
     typical = median(seconds)
     figures: dict[str, Any] = {
         "tokens_per_second": tokens / typical,
@@ -132,7 +127,7 @@ def _phase(
     return figures
 
 
-def table(facts: dict[str, Any], title: str) -> str:
+def report_text(facts: dict[str, Any], title: str) -> str:
     """Lay a report out for a person: what was measured, a table, and a sentence that says what it means.
 
     Parameters
@@ -183,16 +178,24 @@ def table(facts: dict[str, Any], title: str) -> str:
                     _percent(found["share_of_peak"]),
                 )
             )
+    return "\n".join([*lines, "", aligned(rows), "", _reading(facts)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Make columns of cells, the first aligned to the left and the others to the right.
+
+    Examples
+    --------
+    >>> print(aligned([("", "bytes"), ("keys", "64")]))
+          bytes
+    keys     64
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.append("")
-    for row in rows:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-        ]
-        lines.append("  ".join(cells))
-    lines += ["", _reading(facts)]
-    return "\n".join(lines)
+    aligns = ["<"] + [">"] * (len(widths) - 1)
+    return "\n".join(
+        "  ".join(f"{cell:{align}{w}}" for cell, align, w in zip(row, aligns, widths, strict=True))
+        for row in rows
+    )
 
 
 def _reading(facts: dict[str, Any]) -> str:
