@@ -24,6 +24,8 @@ from minidecilm.weights.scheme import BITS, Scheme
 
 WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
 
+Stop = str | Sequence[str] | None
+
 #: What the instruction-tuned models were trained to read. Sources: the demo apps of the Hugging Face spaces
 #: Deci/DeciLM-6b-instruct (an Alpaca prompt, without system prompt) and Deci/DeciLM-7B-instruct.
 #:
@@ -79,31 +81,16 @@ class LanguageModel:
 
     @overload
     def generate(
-        self,
-        prompt: str,
-        *,
-        stop: str | Sequence[str] | None = ...,
-        template: str | None = ...,
-        **options: Any,
+        self, prompt: str, *, stop: Stop = ..., template: str | None = ..., **options: Any
     ) -> str: ...
 
     @overload
     def generate(
-        self,
-        prompt: Sequence[str],
-        *,
-        stop: str | Sequence[str] | None = ...,
-        template: str | None = ...,
-        **options: Any,
+        self, prompt: Sequence[str], *, stop: Stop = ..., template: str | None = ..., **options: Any
     ) -> list[str]: ...
 
     def generate(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        stop: str | Sequence[str] | None = None,
-        template: str | None = None,
-        **options: Any,
+        self, prompt: str | Sequence[str], *, stop: Stop = None, template: str | None = None, **options: Any
     ) -> str | list[str]:
         """Continue one text, or a batch of texts of any lengths.
 
@@ -155,12 +142,7 @@ class LanguageModel:
         return result()
 
     def stream(
-        self,
-        prompt: str,
-        *,
-        stop: str | Sequence[str] | None = None,
-        template: str | None = None,
-        **options: Any,
+        self, prompt: str, *, stop: Stop = None, template: str | None = None, **options: Any
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
@@ -197,7 +179,7 @@ class LanguageModel:
             yield rest
 
     def _start(
-        self, prompts: list[str], stop: str | Sequence[str] | None, template: str | None
+        self, prompts: list[str], stop: Stop, template: str | None
     ) -> tuple[list[list[int]], list["_RowText"]]:
         """Encode the prompts and make one text collector per row."""
         if self.tokenizer is None:
@@ -376,7 +358,7 @@ def generate(
     prompt: str,
     *,
     model: str | Path | LanguageModel = "demo",
-    stop: str | Sequence[str] | None = None,
+    stop: Stop = None,
     template: str | None = None,
     **options: Any,
 ) -> str:
@@ -395,7 +377,7 @@ def stream(
     prompt: str,
     *,
     model: str | Path | LanguageModel = "demo",
-    stop: str | Sequence[str] | None = None,
+    stop: Stop = None,
     template: str | None = None,
     **options: Any,
 ) -> Iterator[str]:

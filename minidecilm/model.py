@@ -5,7 +5,6 @@ Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: 
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +71,7 @@ class DeciLM:
         self.config = config
         self.backend = backend
         self.weights = backend.device.place(config, weights)
-        self._decode: Any = backend.decoder(config, self.weights)  # callable, or None
+        self._decode = None if rope_policy == "exact" else backend.decoder(config, self.weights)
         self.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)  # of sums and results
         self.rope_policy = rope_policy
         self.kv_cache = dtype if kv_cache == "compute" else kv_cache
@@ -90,7 +89,7 @@ class DeciLM:
     @property
     def decodes_in_one_go(self) -> bool:
         """Whether one new token per row is computed in one go, in which no observer can look."""
-        return self._decode is not None and self.rope_policy != "exact"
+        return self._decode is not None
 
     def __call__(
         self,
@@ -138,8 +137,8 @@ class DeciLM:
             cache = self.new_cache(len(ids), ids.shape[1], planned_lengths=real.sum(axis=1))
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
-        if self.decodes_in_one_go and observer is None and ids.shape[1] == 1:
-            logits: Array = self._decode(cache, ids, real, *self._tables(window, rope_base))  # (B, 1, V)
+        if self._decode and observer is None and ids.shape[1] == 1:
+            logits = self._decode(cache, ids, real, *self._tables(window, rope_base))  # (B, 1, V)
             cache.commit(window, rope_base)
             return logits
         device, op = self.backend.device, self.backend

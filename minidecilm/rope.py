@@ -25,9 +25,8 @@ import numpy.typing as npt
 from minidecilm.config import Config
 from minidecilm.ops import Array
 
-Rotate = Callable[[Array, Array, Array], Array]
-
 POLICIES = ("reference", "fixed", "exact")
+Rotate = Callable[[Array, Array, Array], Array]
 
 
 def dynamic_ntk_base(length: npt.ArrayLike, config: Config) -> Array:

@@ -134,7 +134,7 @@ answer_3 = softmax(lm.model([before])[0, -1])[girl] if answer_3 is ... else answ
 # %% tags=["check"]
 import answers
 
-from minidecilm.sampling import log_softmax
+from minidecilm.ops import log_softmax
 
 # One call on the whole text gives the logits after every token at once.
 text = lm.tokenizer.encode(prompt) + [step.tokens[0] for step in steps]

@@ -18,7 +18,6 @@ import minidecilm
 from minidecilm import ops, plots, rope
 from minidecilm.experiments import feeding
 from minidecilm.plots.style import BLUE, VERMILION
-from minidecilm.sampling import log_softmax
 
 matplotlib.rcParams.update(plots.LIGHT)
 lm = minidecilm.load("demo")
@@ -157,7 +156,7 @@ plots.by_position(axes[0], lengths, drawn, M)
 axes[0].set(title="Fed in one call and token by token", ylabel="divergence (nats)", ylim=(3e-7, 10))
 row, place = np.unravel_index(apart["reference"].argmax(), apart["reference"].shape)
 for ax, logits, title in zip(axes[1:], predictions["reference"], ("one call", "by token"), strict=True):
-    p = np.exp(log_softmax(logits[row, place]))
+    p = np.exp(ops.log_softmax(logits[row, place]))
     best = p.argsort()[-5:]
     ax.barh(range(5), p[best], color=BLUE)
     ax.set_yticks(range(5), [lm.tokenizer.id_to_piece(int(token)) for token in best])

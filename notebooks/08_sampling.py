@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 
 import minidecilm
-from minidecilm import plots, sampling
+from minidecilm import ops, plots, sampling
 from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)
@@ -30,7 +30,7 @@ logits = lm.model([ids])[0].astype(np.float64)  # (T, V)
 # or a thing is chosen, many tokens are possible.
 
 # %%
-log_p = sampling.log_softmax(logits)
+log_p = ops.log_softmax(logits)
 p = np.exp(log_p)  # (T, V)
 entropy = -(p * log_p).sum(axis=-1) / np.log(2)
 
@@ -59,7 +59,7 @@ figure, axes = plots.new_figure(1, 2, size=(8.2, 2.8), sharey=True)
 for ax, (title, place) in zip(axes, places.items(), strict=True):
     best = np.argsort(-logits[place])[:12]
     for temperature, color in ((0.5, BLUE), (1.0, ORANGE), (1.5, VERMILION)):
-        heated = np.exp(sampling.log_softmax(sampling.apply_temperature(logits[place], temperature)))
+        heated = np.exp(ops.log_softmax(sampling.apply_temperature(logits[place], temperature)))
         ax.plot(heated[best], "o-", color=color, label=f"temperature {temperature}")
     ax.set_xticks(range(len(best)), [lm.tokenizer.decode([token]) for token in best], rotation=90)
     ax.set_title(title)
@@ -120,7 +120,7 @@ for prompt, text, seed in zip(prompts, together, seeds, strict=True):
 print("\n\n".join(prompt + text for prompt, text in zip(prompts, together, strict=True)))
 
 settings = sampling.Options(temperature=1.0, top_p=1.0, top_k=8)
-left = np.exp(sampling.log_softmax(sampling.process(logits[toby], ids[: toby + 1], settings)))
+left = np.exp(ops.log_softmax(sampling.process(logits[toby], ids[: toby + 1], settings)))
 tokens = np.flatnonzero(left)
 edges = np.concatenate([[0], np.cumsum(left[tokens])])
 
@@ -214,7 +214,7 @@ def keep_min_p(logits, min_p):
 
 
 def share_of_best(temperature):
-    return np.exp(sampling.log_softmax(logits[named] / temperature)).max()
+    return np.exp(ops.log_softmax(logits[named] / temperature)).max()
 
 
 low, high = 0.01, 1.0  # the share falls as the temperature rises: halve the interval
@@ -238,6 +238,6 @@ assert answers.number(2, answer_2) == np.isfinite(sampling.keep_top_p(logits[nam
 )
 temperature = answers.number(3, answer_3)
 assert temperature > 0, "3: a temperature is more than 0"
-at_answer = np.exp(sampling.log_softmax(sampling.apply_temperature(logits[named], temperature)))
+at_answer = np.exp(ops.log_softmax(sampling.apply_temperature(logits[named], temperature)))
 assert abs(at_answer.max() - 0.5) < 0.005, f"3: there it has {at_answer.max():.3f}"
 print("All three are right.")

@@ -231,7 +231,7 @@ if answer_3 is ...:
 # %% tags=["check"]
 import answers
 
-from minidecilm.sampling import log_softmax
+from minidecilm.ops import log_softmax
 
 stored = {name: tensor.nbytes for name, tensor in costs.stored_tensors(small).items()}
 of_files = [{layer_of.get(name) for name in names} - {None} for names in plan_shards(stored, shard_bytes)]
