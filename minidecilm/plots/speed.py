@@ -9,7 +9,7 @@ import numpy as np
 from minidecilm import costs
 from minidecilm.config import Config
 from minidecilm.costs import Device, PublishedThroughput
-from minidecilm.plots.axes import categories, label_ends, logarithmic, plain
+from minidecilm.plots.axes import categories, label_ends, logarithmic
 from minidecilm.plots.style import GREY, color_of, ink
 
 if TYPE_CHECKING:
@@ -216,11 +216,11 @@ def roofline(
                 color=ink(color),
             )
     logarithmic(ax, "x", [16**k for k in range(4)])
+    top = int(np.ceil(np.log10(roof[-1])))
+    ticks = [10.0**k for k in range(top - 5, top + 1)]
     if roof[-1] < 30 * roof[0]:  # little more than one decade
-        plain(ax, "y")
-    else:
-        top = int(np.ceil(np.log10(roof[-1])))
-        logarithmic(ax, "y", [10.0**k for k in range(top - 5, top + 1)], "{:,.4g}".format)
+        ticks = [digit * tick for tick in ticks for digit in (1, 2, 5) if digit * tick < 2 * roof[-1]]
+    logarithmic(ax, "y", ticks, "{:,.4g}".format)
     ax.set_ylim(roof[0] / 2, 3 * roof[-1])
     limits = f"{device.bytes_per_second / 1e9:,.4g} GB/s,\n{peak / 1e12:,.4g} TFLOP/s"
     ax.annotate(limits, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=10)
