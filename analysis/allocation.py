@@ -101,7 +101,7 @@ def fingerprint(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()
 
 
-def table(result: dict[str, Any]) -> str:
+def summary(result: dict[str, Any]) -> str:
     """Lay out the allocations that were chosen, the limited ones, and the best for the same cache."""
     lines = ["bytes/token  predicted   real  perplexity  best within  KV heads"]
     for row in result["allocations"]:
@@ -129,7 +129,7 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as executor:
         result = measure(options.model, read_stories(options.stories), executor)
-    print(table(result))
+    print(summary(result))
     path = RESULTS / "allocation.json"
     write_result(path, {"machine": describe("numpy"), **result})
     print(f"written to {path}")

@@ -2,18 +2,12 @@
 
 from pathlib import Path
 
-from analysis.common import FIGURES, run, save
-from minidecilm import plots, preset
+from analysis.common import FIGURES, models, run, save
+from minidecilm.plots import gallery
 
 
 def main(out: Path = FIGURES) -> None:
-    config = preset("decilm-6b")
-    save(
-        "architecture",
-        lambda figure, ax: plots.architecture(ax, "DeciLM-6b", config),
-        out,
-        size=plots.architecture_size(config),
-    )
+    save("architecture", out, gallery.architecture, models("decilm-6b"))
 
 
 if __name__ == "__main__":

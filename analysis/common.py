@@ -26,25 +26,22 @@ def compared() -> dict[str, Config]:
     return dict(list(configs.items())[:2]) | padded | dict(list(configs.items())[2:])
 
 
-def save(name: str, draw: Callable[[Any, Any], object], out: Path = FIGURES, **layout: Any) -> None:
+def save(name: str, out: Path, draw: Callable[..., Any], *data: Any, **options: Any) -> None:
     """Draw a figure for light and for dark pages, and write its numbers.
 
     Parameters
     ----------
     name : str
         Files are NAME-light.svg, NAME-dark.svg and NAME.csv.
-    draw : callable
-        Takes the figure and its axes.
     out : Path
         Folder, made where it is missing.
-    **layout
-        As for :func:`minidecilm.plots.new_figure`.
+    draw : callable
+        Of :mod:`minidecilm.plots.gallery`; takes the rest.
     """
     out.mkdir(parents=True, exist_ok=True)
     for variant in ("light", "dark"):
         with plots.style(dark=variant == "dark"):
-            figure, axes = plots.new_figure(**layout)
-            draw(figure, axes)
+            figure = draw(*data, **options)
             plots.save_figure(figure, out / f"{name}-{variant}.svg")
     plots.save_numbers(figure, out / f"{name}.csv")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from analysis.common import FIGURES, RESULTS, run, save
 from minidecilm import plots
+from minidecilm.plots import gallery
 
 
 def main(out: Path = FIGURES) -> None:
@@ -22,16 +23,11 @@ def main(out: Path = FIGURES) -> None:
         {int(heads): loss for heads, loss in layer["extra_losses"].items()} for layer in result["sensitivity"]
     ]
 
-    def front(figure, ax):
-        plots.allocations(ax, every, chosen, uniform)
-        ax.set_title("Pooled KV heads of the demo model:\nperplexity against cache")
-
-    def layers(figure, ax):
-        plots.sensitivity(ax, extra_losses)
-        ax.set_title("Demo model: loss when the KV heads\nof one layer alone are pooled")
-
-    save("allocation", front, out, size=(5.2, 3.9))
-    save("allocation-sensitivity", layers, out)
+    title = "Pooled KV heads of the demo model:\nperplexity against cache"
+    data = (plots.allocations, every, chosen, uniform)
+    save("allocation", out, gallery.panel, *data, size=(5.2, 3.9), title=title)
+    title = "Demo model: loss when the KV heads\nof one layer alone are pooled"
+    save("allocation-sensitivity", out, gallery.panel, plots.sensitivity, extra_losses, title=title)
 
 
 if __name__ == "__main__":

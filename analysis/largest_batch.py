@@ -3,17 +3,11 @@
 from pathlib import Path
 
 from analysis.common import FIGURES, compared, run, save
-from minidecilm import plots
+from minidecilm.plots import gallery
 
 
 def main(out: Path = FIGURES) -> None:
-    memories = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
-    save(
-        "largest-batch",
-        lambda figure, ax: plots.largest_batch(ax, compared(), memories),
-        out,
-        size=(5.4, 3.8),
-    )
+    save("largest-batch", out, gallery.largest_batch, compared())
 
 
 if __name__ == "__main__":

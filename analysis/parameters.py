@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from analysis.common import FIGURES, models, run, save
-from minidecilm import costs, plots
+from minidecilm import costs
+from minidecilm.plots import gallery
 
 
 def main(out: Path = FIGURES) -> None:
@@ -12,15 +13,11 @@ def main(out: Path = FIGURES) -> None:
     for name in ("DeciLM-6b", "Llama 2 7B"):
         parts = costs.parameters_by_part(configs[name])
         shares[name] = parts["attention k, v"] / sum(parts.values())
-
-    def draw(figure, ax):
-        plots.parameters(ax, configs)
-        ax.set_title(
-            "Keys and values: {DeciLM-6b:.1%} of the parameters\n"
-            "of DeciLM-6b, {Llama 2 7B:.0%} of Llama 2 7B".format(**shares)
-        )
-
-    save("parameters", draw, out, size=(5.4, 3.9))
+    title = (
+        "Keys and values: {DeciLM-6b:.1%} of the parameters\n"
+        "of DeciLM-6b, {Llama 2 7B:.0%} of Llama 2 7B".format(**shares)
+    )
+    save("parameters", out, gallery.parameters, configs, title)
 
 
 if __name__ == "__main__":

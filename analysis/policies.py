@@ -14,6 +14,7 @@ from analysis.common import FIGURES, run, save
 from minidecilm import plots
 from minidecilm.experiments import evaluate, feeding
 from minidecilm.model import DeciLM
+from minidecilm.plots import gallery
 from minidecilm.rope import POLICIES
 
 LENGTH, STEP, ROWS = 513, 32, 8
@@ -51,37 +52,14 @@ def main(out: Path = FIGURES) -> None:
         for name, logits in {"no scaling": unscaled(ids), **decoded}.items()
     }
 
-    def draw(values, title, unit):
-        def figure_of(figure, ax):
-            plots.by_position(ax, lengths, values, lm.config.max_position_embeddings)
-            ax.set_title(title)
-            ax.set_ylabel(unit)
-
-        return figure_of
-
-    size = (5.2, 3.4)
-    save(
-        "policy-order",
-        draw(
-            order, "Does it matter whether a text is fed\ntoken by token or in one call?", "divergence (nats)"
-        ),
-        out,
-        size=size,
-    )
-    save(
-        "policy-error",
-        draw(error, "How far decoding is from reading all\nanew at every length", "divergence (nats)"),
-        out,
-        size=size,
-    )
-    save(
-        "policy-perplexity",
-        draw(
-            perplexity, "Perplexity of the demo model\nby position, token by token", "perplexity (32 tokens)"
-        ),
-        out,
-        size=size,
-    )
+    drawn = (gallery.panel, plots.by_position, lengths)
+    size, context, divergence = (5.2, 3.4), lm.config.max_position_embeddings, "divergence (nats)"
+    title = "Does it matter whether a text is fed\ntoken by token or in one call?"
+    save("policy-order", out, *drawn, order, context, size=size, title=title, unit=divergence)
+    title = "How far decoding is from reading all\nanew at every length"
+    save("policy-error", out, *drawn, error, context, size=size, title=title, unit=divergence)
+    title, unit = "Perplexity of the demo model\nby position, token by token", "perplexity (32 tokens)"
+    save("policy-perplexity", out, *drawn, perplexity, context, size=size, title=title, unit=unit)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis.common import FIGURES, models, run, save
 from minidecilm import costs, plots
+from minidecilm.plots import gallery
 
 CONTEXT = 1024  # the model card does not say how many tokens were cached
 
@@ -20,10 +21,8 @@ def main(out: Path = FIGURES) -> None:
     configs, device = models("decilm-6b", "llama-2-7b"), costs.device("a10")
     llama, torch, infery = costs.MODEL_CARD
     measured = {"DeciLM-6b": [torch, infery], "Llama 2 7B": [llama]}
-
-    def bound(figure, ax):
-        plots.throughput(ax, configs, device, range(1, 513), CONTEXT, measured)
-        ax.set_title("Decode on an A10: the most it allows,\nand what the model card measured")
+    title = "Decode on an A10: the most it allows,\nand what the model card measured"
+    save("throughput", out, gallery.throughput, configs, device, CONTEXT, measured=measured, title=title)
 
     # What the design allows at an equal batch, as a share of what the card reports at 8 times the batch.
     at_equal_batch = costs.decode_tokens_per_second(
@@ -38,13 +37,8 @@ def main(out: Path = FIGURES) -> None:
         predicted: (slow, slow * at_equal_batch),
         "from PyTorch to Infery, and twice the batch": (middle, fast),
     }
-
-    def split(figure, ax):
-        plots.factors(ax, segments, [predicted])
-        ax.set_title("What the “15 times” are made of")
-
-    save("throughput", bound, out, size=(5.4, 3.8))
-    save("fifteen-times", split, out, size=(5.2, 3.6))
+    drawn = (gallery.panel, plots.factors, segments, [predicted])
+    save("fifteen-times", out, *drawn, size=(5.2, 3.6), title="What the “15 times” are made of")
 
 
 if __name__ == "__main__":

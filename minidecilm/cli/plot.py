@@ -1,6 +1,7 @@
 """`minidecilm plot`: draws a figure of :mod:`minidecilm.plots.gallery` and writes it."""
 
 import argparse
+from inspect import signature
 from pathlib import Path
 
 from minidecilm import costs, plots
@@ -10,9 +11,11 @@ from minidecilm.cli.options import add_ignored_keys
 from minidecilm.config import Config
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
-from minidecilm.observe import find_fault
+from minidecilm.observe import Recorder, find_fault
+from minidecilm.ops import Array
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from minidecilm.presets import PRESET_NAMES
+from minidecilm.progress import ProgressBar, progress_bar
 
 SUMMARY = "draw KV heads, caches, throughput, rotary embedding or attention as SVG, PNG or PDF"
 EXAMPLE = "minidecilm plot kv-cache decilm-6b llama-2-7b --out cache.svg"
@@ -75,10 +78,9 @@ def run(options: argparse.Namespace) -> int:
     names = [*options.models, *options.config]
     with plots.style(dark=options.dark):
         if options.name in OF_CONFIGS:
-            figure = OF_CONFIGS[options.name](_configs(names, options.ignore_config_key), options)
+            figure = _of_configs(_configs(names, options.ignore_config_key), options)
         else:
-            lm, ids = _loaded(names, options)
-            figure = OF_A_RUN[options.name](lm, ids, options)
+            figure = _of_a_run(*_loaded(names, options), options)
         if options.csv is not None:
             plots.save_numbers(figure, options.csv)
         plots.save_figure(figure, options.out)
@@ -103,6 +105,40 @@ def _plain(title: str) -> str:
     title = title.encode(errors="surrogateescape").decode(errors="replace")
     title = title.replace("$", r"\$")
     return f" {title[1:]}" if title.startswith("_") else title
+
+
+def _of_configs(configs: dict[str, Config], options: argparse.Namespace) -> "plots.Figure":
+    """Draw with those of the options that the figure takes; what is not given is as the gallery has it."""
+    draw = OF_CONFIGS[options.name]
+    takes = signature(draw).parameters
+    given = {key: getattr(options, key) for key in ("context", "weights") if key in takes}
+    if "device" in takes:
+        given["device"] = costs.device(options.device, options.devices)
+    return draw(configs, **{key: value for key, value in given.items() if value is not None})
+
+
+def _of_a_run(lm: LanguageModel, ids: list[int], options: argparse.Namespace) -> "plots.Figure":
+    """Run the model on one text, and draw what was seen."""
+    draw, stages = OF_A_RUN[options.name]
+    with progress_bar(len(lm.config.layers), "reading the prompt", "layer") as bar:
+        recorder = _Watched(stages, bar)
+        lm.model([ids], last_only=True, observer=recorder)
+    layer = {"layer": options.layer} if "layer" in signature(draw).parameters else {}
+    title, kv_heads = lm.checkpoint.folder.name, lm.config.num_key_value_heads_per_layer
+    return draw(title, recorder.values, kv_heads, **layer)
+
+
+class _Watched(Recorder):
+    """A recorder that moves a bar when it sees the last of its stages, once per layer."""
+
+    def __init__(self, stages: tuple[str, ...], bar: ProgressBar) -> None:
+        super().__init__(stages)
+        self._last, self._bar = stages[-1], bar
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        super().__call__(layer, stage, value)
+        if stage == self._last:
+            self._bar.update(1)
 
 
 def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageModel, list[int]]:

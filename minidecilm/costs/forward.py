@@ -55,15 +55,10 @@ def forward_bytes(
 
     Parameters
     ----------
-    config : Config
-    batch_size : int
-        Rows; they share the weights, and each has its own cache.
+    config, batch_size, weights, kv_cache
+        As for :func:`minidecilm.costs.layer_costs`.
     context : int
         S, tokens of a row that are cached when the pass has written its own.
-    weights : str, Scheme or None
-        As for :func:`minidecilm.costs.stored_tensors`.
-    kv_cache : str
-        Storage dtype of keys and values.
 
     Examples
     --------
@@ -93,12 +88,8 @@ def forward_flops(
 
     Parameters
     ----------
-    config : Config
-    batch_size : int
-    new_tokens : int
-        T, tokens of a row that the pass is given.
-    past_tokens : int
-        Tokens of a row in the cache before it.
+    config, batch_size, new_tokens, past_tokens
+        As for :func:`minidecilm.costs.layer_costs`.
     last_only : bool
         Whether the head is applied to the last position only, as in generation.
 

@@ -31,8 +31,7 @@ def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredT
     ----------
     config : Config
     weights : str, Scheme or None
-        How they are stored: a float dtype; "int8" or "int4", in groups of 64 columns; a Scheme for any other
-        group; None for the dtype that the model was published in.
+        How they are stored: see :data:`Storage`.
 
     Raises
     ------

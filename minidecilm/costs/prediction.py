@@ -12,7 +12,7 @@ from math import prod
 from minidecilm.config import Config
 from minidecilm.costs.devices import Device
 from minidecilm.costs.forward import attention_flops, roofline_seconds, streamed_weights
-from minidecilm.costs.memory import Storage, kv_cache_bytes, stored_tensors
+from minidecilm.costs.memory import Storage, check_counts, kv_cache_bytes, stored_tensors
 from minidecilm.costs.parts import part_of
 
 
@@ -55,18 +55,9 @@ def operation_times(
 
     Parameters
     ----------
-    config : Config
+    config, batch_size, new_tokens, past_tokens, weights, kv_cache
+        As for :func:`minidecilm.costs.layer_costs`.
     device : Device
-    batch_size : int
-        Rows; they share the weights, and each has its own cache.
-    new_tokens : int
-        T, tokens of a row that the pass is given: a prompt, or 1 in decode.
-    past_tokens : int
-        Tokens of a row in the cache before it.
-    weights : str, Scheme or None
-        As for :func:`minidecilm.costs.stored_tensors`.
-    kv_cache : str
-        Storage dtype of keys and values.
 
     Raises
     ------
@@ -127,8 +118,9 @@ def decode_tokens_per_second(
 
     Parameters
     ----------
-    config, device, batch_size, weights, kv_cache
-        As for :func:`operation_times`.
+    config, batch_size, weights, kv_cache
+        As for :func:`minidecilm.costs.layer_costs`.
+    device : Device
     context : int
         S, tokens of a row that are cached once the step has written its own.
 
@@ -147,7 +139,9 @@ def decode_tokens_per_second(
     >>> round(decode_tokens_per_second(preset("llama-2-7b"), a10, batch_size=8, context=1024))
     274
     """
-    return _tokens_per_second(config, device, batch_size, 1, context - 1, weights, kv_cache)
+    check_counts(1, batch_size=batch_size, context=context)
+    times = operation_times(config, device, batch_size, 1, context - 1, weights, kv_cache)
+    return batch_size / sum(time.seconds for time in times)
 
 
 def prefill_tokens_per_second(
@@ -162,8 +156,9 @@ def prefill_tokens_per_second(
 
     Parameters
     ----------
-    config, device, batch_size, weights, kv_cache
-        As for :func:`operation_times`.
+    config, batch_size, weights, kv_cache
+        As for :func:`minidecilm.costs.layer_costs`.
+    device : Device
     new_tokens : int
         T, tokens of each row's prompt.
 
@@ -179,19 +174,6 @@ def prefill_tokens_per_second(
     >>> round(prefill_tokens_per_second(preset("decilm-6b"), device("a10")))
     11210
     """
-    return _tokens_per_second(config, device, batch_size, new_tokens, 0, weights, kv_cache)
-
-
-def _tokens_per_second(
-    config: Config,
-    device: Device,
-    batch_size: int,
-    new_tokens: int,
-    past_tokens: int,
-    weights: Storage,
-    kv_cache: str,
-) -> float:
-    if batch_size < 1 or new_tokens < 1 or past_tokens < 0:
-        raise ValueError("batch_size, and context or new_tokens: expected at least 1 of each")
-    times = operation_times(config, device, batch_size, new_tokens, past_tokens, weights, kv_cache)
+    check_counts(1, batch_size=batch_size, new_tokens=new_tokens)
+    times = operation_times(config, device, batch_size, new_tokens, 0, weights, kv_cache)
     return batch_size * new_tokens / sum(time.seconds for time in times)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from minidecilm.plots.axes import plain
-from minidecilm.plots.style import BLUE, GREY, VERMILION, ink
+from minidecilm.plots.axes import plain, write_at
+from minidecilm.plots.style import BLUE, GREY, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,16 +92,8 @@ def allocations(
     highest = max(perplexity for _, perplexity in uniform.values())
     for limit, place in uniform.items():
         above = place[1] == highest  # the line falls from there
-        ax.annotate(
-            f"at most {limit}",
-            place,
-            (0, 8 if above else -8),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            fontsize=10,
-            color=ink(VERMILION),
-        )
+        offset, va = ((0, 8), "bottom") if above else ((0, -8), "top")
+        write_at(ax, f"at most {limit}", place, offset, VERMILION, ha="center", va=va)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     plain(ax, "y")
     ax.margins(x=0.09, y=0.14)  # room for the words at the squares

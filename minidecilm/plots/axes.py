@@ -102,6 +102,13 @@ def labelled(artists: Sequence[_Artist]) -> list[_Artist]:
     return [artist for artist in artists if not str(artist.get_label()).startswith("_")]
 
 
+def write_at(
+    ax: "Axes", text: str, point: tuple[float, float], offset: tuple[float, float], color: Any, **align: Any
+) -> None:
+    """Write words in the ink of a colour, `offset` points from what they belong to; `ha` and `va` align."""
+    ax.annotate(text, point, offset, textcoords="offset points", fontsize=10, color=ink(color), **align)
+
+
 def binary(nbytes: float, unit: str = "B") -> str:
     """Write bytes with a binary prefix.
 

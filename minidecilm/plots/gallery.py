@@ -1,150 +1,74 @@
-"""Whole figures by name, as `minidecilm plot` draws them: of any configs, and of a run of any checkpoint.
+"""Whole figures: size, panels and titles. `minidecilm plot` and the scripts of ``analysis/`` draw these.
 
-Each takes the options of the command line; see :mod:`minidecilm.cli.plot`.
+They share their arguments. `configs` are by title; a figure of one model refuses several. `seen` is what a
+:class:`minidecilm.Recorder` kept of a model that read one text, and `kv_heads` has those of every layer. A
+`title` says what these data show; without one the title says what is drawn. Call them, and save what they
+return, inside :func:`minidecilm.plots.style`.
+
+Examples
+--------
+>>> from minidecilm import plots, preset
+>>> from minidecilm.plots import gallery
+>>> with plots.style():
+...     figure = gallery.kv_heads({"DeciLM-6b": preset("decilm-6b")})
+>>> figure.axes[0].get_title("left")
+'DeciLM-6b: 50 in all'
 """
 
-from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from minidecilm import costs, plots
-from minidecilm.api import LanguageModel
+from minidecilm import observe, plots
 from minidecilm.config import Config
-from minidecilm.observe import Recorder, attention_entropy, first_token_share, root_mean_square
+from minidecilm.costs import Device, PublishedThroughput
 from minidecilm.ops import Array
-from minidecilm.progress import ProgressBar, progress_bar
+
+Configs = Mapping[str, Config]
+Seen = Mapping[tuple[int | None, str], Array]
 
 _POWERS = [2**k for k in range(20)]
+_BATCH_SIZES = range(1, 513)
 _MEMORIES = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
-Configs = Mapping[str, Config]
+_ATTENTION = ("attention_weights",)
+
+#: Stages that :func:`activations` draws, by the names of their lines.
+ACTIVATIONS = {
+    "hidden state": "hidden_states",
+    "added by attention": "o_proj",
+    "added by feed-forward": "down_proj",
+}
 
 
-def _architecture(configs: Configs, options: Namespace) -> "plots.Figure":
-    name, config = _only(configs)
-    figure, ax = plots.new_figure(size=plots.architecture_size(config))
-    plots.architecture(ax, name, config)
-    return figure
+def panel(
+    draw: Callable[..., object],
+    *data: Any,
+    size: tuple[float, float] = (4.8, 3.2),
+    title: str | None = None,
+    unit: str | None = None,
+    **options: Any,
+) -> "plots.Figure":
+    """Make a figure of one panel: any function of :mod:`minidecilm.plots` that draws into one Axes.
 
-
-def _kv_heads(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, axes = plots.new_figure(
-        len(configs), size=(4.8, 1 + 1.9 * len(configs)), sharex=True, sharey=True, squeeze=False
-    )
-    most = max(max(config.num_key_value_heads_per_layer) for config in configs.values())
-    for index, (ax, (name, config)) in enumerate(zip(axes.flat, configs.items(), strict=True)):
-        plots.kv_heads(ax, name, config.num_key_value_heads_per_layer, index, most)
-        ax.label_outer()
-    return figure
-
-
-def _parameters(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 2.1 + 0.4 * len(configs)))
-    plots.parameters(ax, configs)
-    return figure
-
-
-def _kv_cache(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 3.4))
-    longest = max(config.max_position_embeddings for config in configs.values())
-    plots.kv_cache_by_context(
-        ax, configs, [length for length in _POWERS if min(64, longest) <= length <= 2 * longest]
-    )
-    return figure
-
-
-def _kv_cache_batch(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 3.4))
-    plots.kv_cache_by_batch(ax, configs, _POWERS[:9], options.context or 4096)
-    return figure
-
-
-def _largest_batch(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 1.8 + 0.45 * len(configs)))
-    plots.largest_batch(ax, configs, _MEMORIES, options.context or 4096, options.weights)
-    return figure
-
-
-def _throughput(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 3.8))
-    device = costs.device(options.device, options.devices)
-    plots.throughput(ax, configs, device, range(1, 513), options.context or 1024, weights=options.weights)
-    return figure
-
-
-def _roofline(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.0, 3.8))
-    device = costs.device(options.device, options.devices)
-    plots.roofline(ax, configs, device, context=options.context or 1024, weights=options.weights)
-    return figure
-
-
-def _rope_base(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.2, 3.2))
-    longest = 4 * min(config.max_position_embeddings for config in configs.values())
-    plots.rope_base(ax, configs, np.linspace(1, longest, 257).round().astype(int))
-    return figure
-
-
-def _wavelengths(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.4, 3.4))
-    name, config = _only(configs)
-    plots.wavelengths(ax, config, [config.max_position_embeddings * times for times in (1, 2, 4)])
-    ax.set_title(f"{name}: tokens in which\neach pair turns once")
-    return figure
-
-
-def _angles(configs: Configs, options: Namespace) -> "plots.Figure":
-    figure, axes = plots.new_figure(2, 3, size=(6.0, 4.4), sharey=True)
-    name, config = _only(configs)
-    plots.rotary_angles(axes, config, [config.max_position_embeddings * times for times in (1, 2, 4)])
-    figure.suptitle(f"{name}: angles, outlined where unseen in training", weight="bold")
-    return figure
-
-
-def _attention(lm: LanguageModel, ids: list[int], options: Namespace) -> "plots.Figure":
-    weights, kv_heads = _attention_weights(lm, ids), lm.config.num_key_value_heads_per_layer
-    layer = options.layer
-    rows, columns = plots.attention_grid(len(weights[layer]), kv_heads[layer])
-    size = (2 + columns, 1.2 + 1.2 * rows)
-    figure, axes = plots.new_figure(rows, columns, size=size, sharex=True, sharey=True)
-    plots.attention_maps(axes, weights[layer], kv_heads[layer])
-    figure.suptitle(f"{_title(lm)}: attention in layer {layer}", weight="bold")
-    return figure
-
-
-def _attention_entropy(lm: LanguageModel, ids: list[int], options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure()
-    values = [attention_entropy(weights).mean(axis=-1) for weights in _attention_weights(lm, ids)]
-    plots.by_head(ax, values, lm.config.num_key_value_heads_per_layer)
-    ax.set_title(f"{_title(lm)}: how widely each head looks")
-    ax.set_ylabel("mean entropy of attention (bits)")
-    return figure
-
-
-def _attention_first_token(lm: LanguageModel, ids: list[int], options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure()
-    values = [first_token_share(weights) for weights in _attention_weights(lm, ids)]
-    plots.by_head(ax, values, lm.config.num_key_value_heads_per_layer)
-    ax.set_title(f"{_title(lm)}: attention each\nhead gives the first token")
-    ax.set_ylabel("share of attention")
-    return figure
-
-
-def _activations(lm: LanguageModel, ids: list[int], options: Namespace) -> "plots.Figure":
-    figure, ax = plots.new_figure(size=(5.2, 3.2))
-    stages = {
-        "added by attention": "o_proj",
-        "added by feed-forward": "down_proj",
-        "hidden state": "hidden_states",
-    }
-    seen = _record(lm, ids, list(stages.values()))
-    layers = range(len(lm.config.layers))
-    sizes = {
-        name: [root_mean_square(seen[layer, stage]) for layer in layers] for name, stage in stages.items()
-    }
-    plots.activations(ax, sizes)
-    ax.set_title(f"{_title(lm)}: size of activations")
+    Parameters
+    ----------
+    draw : callable
+        Takes the Axes, `data` and `options`.
+    *data
+    size : (float, float)
+        Width and height in inches.
+    title, unit : str, optional
+        Of the figure, and of its y axis, in place of those that `draw` writes.
+    **options
+    """
+    figure, ax = plots.new_figure(size=size)
+    draw(ax, *data, **options)
+    if title is not None:
+        ax.set_title(title)
+    if unit is not None:
+        ax.set_ylabel(unit)
     return figure
 
 
@@ -154,59 +78,191 @@ def _only(configs: Configs) -> tuple[str, Config]:
     return next(iter(configs.items()))
 
 
-def _title(lm: LanguageModel) -> str:
-    return lm.checkpoint.folder.name
+def _lengths(config: Config) -> list[int]:
+    """One, two and four times the context of training."""
+    return [config.max_position_embeddings * times for times in (1, 2, 4)]
 
 
-def _attention_weights(lm: LanguageModel, ids: list[int]) -> list[Array]:
+def architecture(configs: Configs) -> "plots.Figure":
+    """Draw one model layer by layer: see :func:`minidecilm.plots.architecture`."""
+    name, config = _only(configs)
+    return panel(plots.architecture, name, config, size=plots.architecture_size(config))
+
+
+def kv_heads(configs: Configs, columns: int = 1, title: str | None = None) -> "plots.Figure":
+    """Draw the KV heads of every layer, a panel per model."""
+    rows = -(-len(configs) // columns)
+    size = (max(4.8, 2.8 * columns), 1 + (1.9 if columns == 1 else 1.5) * rows)
+    figure, axes = plots.new_figure(rows, columns, size=size, sharex=True, sharey=True, squeeze=False)
+    most = max(max(config.num_key_value_heads_per_layer) for config in configs.values())
+    for index, (ax, (name, config)) in enumerate(zip(axes.flat, configs.items(), strict=False)):
+        plots.kv_heads(ax, name, config.num_key_value_heads_per_layer, index, most)
+        ax.label_outer()
+    for ax in axes.flat[len(configs) :]:
+        ax.set_visible(False)
+    if title is not None:
+        figure.suptitle(title, weight="bold")
+    return figure
+
+
+def parameters(configs: Configs, title: str | None = None) -> "plots.Figure":
+    """Draw where the parameters are, a bar per model."""
+    return panel(plots.parameters, configs, size=(5.4, 2.1 + 0.4 * len(configs)), title=title)
+
+
+def kv_cache(
+    configs: Configs, contexts: Sequence[int] | None = None, title: str | None = None
+) -> "plots.Figure":
+    """Draw the cache of one row by context, by default to twice the longest of training."""
+    if contexts is None:
+        longest = max(config.max_position_embeddings for config in configs.values())
+        contexts = [length for length in _POWERS if min(64, longest) <= length <= 2 * longest]
+    return panel(plots.kv_cache_by_context, configs, contexts, size=(5.4, 3.4), title=title)
+
+
+def kv_cache_batch(
+    configs: Configs, context: int = 4096, limit: int | None = None, title: str | None = None
+) -> "plots.Figure":
+    """Draw the cache by number of rows; `limit` is a memory in bytes, drawn as a dashed line."""
+    figure = panel(plots.kv_cache_by_batch, configs, _POWERS[:9], context, size=(5.4, 3.4), title=title)
+    if limit is not None:
+        [ax] = figure.axes
+        ax.axhline(limit, color="0.55", linestyle="--", linewidth=1.2)
+        ax.annotate(f"{limit / 1e9:g} GB", (1, limit), xytext=(0, 4), textcoords="offset points", fontsize=10)
+    return figure
+
+
+def largest_batch(configs: Configs, context: int = 4096, weights: str | None = None) -> "plots.Figure":
+    """Draw how many rows fit 24, 40 and 80 GB beside the weights."""
+    size = (5.4, 1.8 + 0.45 * len(configs))
+    return panel(plots.largest_batch, configs, _MEMORIES, context, weights, size=size)
+
+
+def throughput(
+    configs: Configs,
+    device: Device,
+    context: int = 1024,
+    weights: str | None = None,
+    measured: Mapping[str, Sequence[PublishedThroughput]] | None = None,
+    title: str | None = None,
+) -> "plots.Figure":
+    """Draw the most tokens per second that a device allows in decode, up to 512 rows."""
+    known = (configs, device, _BATCH_SIZES, context, measured, weights)
+    return panel(plots.throughput, *known, size=(5.4, 3.8), title=title)
+
+
+def roofline(
+    configs: Configs,
+    device: Device,
+    context: int = 1024,
+    weights: str | None = None,
+    title: str | None = None,
+) -> "plots.Figure":
+    """Draw where decode and the prefill of a prompt stand under the roof of a device."""
+    drawn = (plots.roofline, configs, device)
+    return panel(*drawn, size=(5.0, 3.8), title=title, context=context, weights=weights)
+
+
+def rope_base(
+    configs: Configs, lengths: npt.ArrayLike | None = None, title: str | None = None
+) -> "plots.Figure":
+    """Draw the rotary base by length, by default to four times the shortest context of training."""
+    if lengths is None:
+        longest = 4 * min(config.max_position_embeddings for config in configs.values())
+        lengths = np.linspace(1, longest, 257).round().astype(int)
+    return panel(plots.rope_base, configs, lengths, size=(5.2, 3.2), title=title)
+
+
+def wavelengths(configs: Configs, title: str | None = None) -> "plots.Figure":
+    """Draw the tokens in which each pair turns once, at one, two and four times the context of training."""
+    name, config = _only(configs)
+    title = title or f"{name}: tokens in which\neach pair turns once"
+    return panel(plots.wavelengths, config, _lengths(config), size=(5.4, 3.4), title=title)
+
+
+def angles(configs: Configs, title: str | None = None) -> "plots.Figure":
+    """Draw the angles of all pairs, at one, two and four times the context of training."""
+    name, config = _only(configs)
+    figure, axes = plots.new_figure(2, 3, size=(6.0, 4.4), sharey=True)
+    plots.rotary_angles(axes, config, _lengths(config))
+    figure.suptitle(title or f"{name}: angles, outlined where unseen in training", weight="bold")
+    return figure
+
+
+def _weights(seen: Seen, kv_heads: Sequence[int]) -> list[Array]:
     """Attention of every layer, each (H, T, T)."""
-    seen = _record(lm, ids, ["attention_weights"])
-    return [seen[layer, "attention_weights"][0] for layer in range(len(lm.config.layers))]
+    return [seen[layer, "attention_weights"][0] for layer in range(len(kv_heads))]
 
 
-class _Watched(Recorder):
-    """A recorder that moves a bar when it sees the last of its stages, once per layer."""
-
-    def __init__(self, stages: list[str], bar: ProgressBar) -> None:
-        super().__init__(stages)
-        self._bar = bar
-
-    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
-        super().__call__(layer, stage, value)
-        if stage == tuple(self.stages)[-1]:
-            self._bar.update(1)
+def attention(name: str, seen: Seen, kv_heads: Sequence[int], layer: int = 0) -> "plots.Figure":
+    """Draw the attention of every head of one layer, those of a KV head side by side."""
+    weights = _weights(seen, kv_heads)[layer]
+    rows, columns = plots.attention_grid(len(weights), kv_heads[layer])
+    size = (2 + columns, 1.2 + 1.2 * rows)
+    figure, axes = plots.new_figure(rows, columns, size=size, sharex=True, sharey=True)
+    plots.attention_maps(axes, weights, kv_heads[layer])
+    figure.suptitle(f"{name}: attention in layer {layer}", weight="bold")
+    return figure
 
 
-def _record(lm: LanguageModel, ids: list[int], stages: list[str]) -> dict[tuple[int | None, str], Array]:
-    """Run the model on one text, and keep these stages of every layer."""
-    with progress_bar(len(lm.config.layers), "reading the prompt", "layer") as bar:
-        recorder = _Watched(stages, bar)
-        lm.model([ids], last_only=True, observer=recorder)
-    return recorder.values
+def attention_entropy(name: str, seen: Seen, kv_heads: Sequence[int]) -> "plots.Figure":
+    """Draw how widely each head looks."""
+    values = [observe.attention_entropy(weights).mean(axis=-1) for weights in _weights(seen, kv_heads)]
+    title = f"{name}: how widely each head looks"
+    return panel(plots.by_head, values, kv_heads, title=title, unit="mean entropy of attention (bits)")
 
 
-#: Figures of configs by title.
+def attention_first_token(name: str, seen: Seen, kv_heads: Sequence[int]) -> "plots.Figure":
+    """Draw the share of its attention that each head gives the first token."""
+    values = [observe.first_token_share(weights) for weights in _weights(seen, kv_heads)]
+    title = f"{name}: attention each\nhead gives the first token"
+    return panel(plots.by_head, values, kv_heads, title=title, unit="share of attention")
+
+
+def activations(name: str, seen: Seen, kv_heads: Sequence[int]) -> "plots.Figure":
+    """Draw how large activations are, layer by layer, at the stages of :data:`ACTIVATIONS`."""
+    sizes = {
+        line: [observe.root_mean_square(seen[layer, stage]) for layer in range(len(kv_heads))]
+        for line, stage in ACTIVATIONS.items()
+    }
+    return panel(plots.activations, sizes, size=(5.2, 3.2), title=f"{name}: size of activations")
+
+
+def sensitivity_and_heads(
+    extra_losses: Sequence[Mapping[int, float]], title: str, name: str, config: Config
+) -> "plots.Figure":
+    """Draw what each layer of one model loses when pooled to one number, above the KV heads of another."""
+    figure, axes = plots.new_figure(2, size=(4.8, 4.6))
+    plots.sensitivity(axes[0], extra_losses)
+    axes[0].legend().remove()
+    axes[0].set_title(title)
+    plots.kv_heads(axes[1], name, config.num_key_value_heads_per_layer)
+    axes[1].set_title(f"{name}: KV heads it was given")
+    return figure
+
+
+#: Figures of configs by title: what `minidecilm plot` calls them.
 #:
 #: :meta hide-value:
-OF_CONFIGS: dict[str, Callable[[Configs, Namespace], "plots.Figure"]] = {
-    "architecture": _architecture,
-    "kv-heads": _kv_heads,
-    "parameters": _parameters,
-    "kv-cache": _kv_cache,
-    "kv-cache-batch": _kv_cache_batch,
-    "largest-batch": _largest_batch,
-    "throughput": _throughput,
-    "roofline": _roofline,
-    "rope-base": _rope_base,
-    "wavelengths": _wavelengths,
-    "angles": _angles,
+OF_CONFIGS: dict[str, Callable[..., "plots.Figure"]] = {
+    "architecture": architecture,
+    "kv-heads": kv_heads,
+    "parameters": parameters,
+    "kv-cache": kv_cache,
+    "kv-cache-batch": kv_cache_batch,
+    "largest-batch": largest_batch,
+    "throughput": throughput,
+    "roofline": roofline,
+    "rope-base": rope_base,
+    "wavelengths": wavelengths,
+    "angles": angles,
 }
-#: Figures of a model that has read the ids of a text.
+#: Figures of a model that has read a text, and the stages they are drawn from.
 #:
 #: :meta hide-value:
-OF_A_RUN: dict[str, Callable[[LanguageModel, list[int], Namespace], "plots.Figure"]] = {
-    "attention": _attention,
-    "attention-entropy": _attention_entropy,
-    "attention-first-token": _attention_first_token,
-    "activations": _activations,
+OF_A_RUN: dict[str, tuple[Callable[..., "plots.Figure"], tuple[str, ...]]] = {
+    "attention": (attention, _ATTENTION),
+    "attention-entropy": (attention_entropy, _ATTENTION),
+    "attention-first-token": (attention_first_token, _ATTENTION),
+    "activations": (activations, tuple(ACTIVATIONS.values())),
 }

@@ -102,12 +102,12 @@ def save_numbers(figure: "Figure", path: str | Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for ax in panels:
-            title = ax.get_label() or " ".join(ax.get_title("left").split())
+            title = ax.get_label() or _flat(ax.get_title("left"))
             writer.writerows([title, series, *map(_short, values)] for series, *values in _points(ax))
 
 
 def _joined(labels: Iterator[Any]) -> str:
-    return " | ".join(dict.fromkeys(" ".join(str(label).split()) for label in labels if label))
+    return " | ".join(dict.fromkeys(_flat(label) for label in labels if label))
 
 
 def _short(value: Any) -> str:
@@ -121,16 +121,16 @@ def _points(ax: "Axes") -> Iterator[tuple[Any, ...]]:
     x_names, y_names = _names(ax.xaxis), _names(ax.yaxis)
     for line in labelled(ax.get_lines()):
         for x, y in points_of(line):
-            yield _name(line), x_names.get(x, x), y_names.get(y, y)
+            yield _flat(line.get_label()), x_names.get(x, x), y_names.get(y, y)
     for bars in ax.containers:
         if isinstance(bars, BarContainer) and labelled([bars]):
             for bar in bars.patches:
                 if bars.orientation == "horizontal":
                     middle = bar.get_y() + bar.get_height() / 2
-                    yield _name(bars), bar.get_width(), y_names.get(round(middle, 6), middle)
+                    yield _flat(bars.get_label()), bar.get_width(), y_names.get(round(middle, 6), middle)
                 else:
                     middle = bar.get_x() + bar.get_width() / 2
-                    yield _name(bars), x_names.get(round(middle, 6), middle), bar.get_height()
+                    yield _flat(bars.get_label()), x_names.get(round(middle, 6), middle), bar.get_height()
     for image in ax.images:
         values: Array = np.ma.filled(np.ma.asarray(image.get_array(), np.float64), np.nan)
         left, right, bottom, top = image.get_extent()
@@ -143,10 +143,6 @@ def _points(ax: "Axes") -> Iterator[tuple[Any, ...]]:
             yield "", *(float(f"{number:.6g}") for number in (x, y)), float(f"{values[row, column]:.4g}")
 
 
-def _name(artist: Any) -> str:
-    return " ".join(str(artist.get_label()).split())
-
-
 def _names(axis: Any) -> dict[float, str]:
     """Names that stand at the ticks of an axis of categories: position to name."""
     from matplotlib.ticker import FixedFormatter
@@ -157,5 +153,6 @@ def _names(axis: Any) -> dict[float, str]:
     return dict(zip(axis.get_majorticklocs().tolist(), map(_flat, formatter.seq), strict=False))
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _flat(text: Any) -> str:
+    """Write a label in one line."""
+    return " ".join(str(text).split())

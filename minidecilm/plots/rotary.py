@@ -49,9 +49,12 @@ def rope_base(ax: "Axes", configs: Mapping[str, Config], lengths: npt.ArrayLike)
     >>> ax.lines[0].get_ydata().round(1)
     array([10000. , 30527.7])
     """
+    from matplotlib.ticker import MultipleLocator
+
     for index, (name, config) in enumerate(configs.items()):
         ax.plot(lengths, rope.dynamic_ntk_base(lengths, config), color=color_of(name, index), label=name)
-    _thousands(ax.xaxis, np.max(lengths))
+    ax.xaxis.set_major_locator(MultipleLocator(max(1, int(np.max(lengths)) // 4)))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.set_ylim(bottom=0)
     ax.set_title("Rotary base against length")
@@ -207,10 +210,3 @@ def score_by_distance(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Ax
     ax.set_ylabel("score (share of distance 0)")
     ax.legend(title="base of a text of", loc="upper right")
     return ax
-
-
-def _thousands(axis: Any, longest: Any) -> None:
-    from matplotlib.ticker import MultipleLocator
-
-    axis.set_major_locator(MultipleLocator(max(1, int(longest) // 4)))
-    axis.set_major_formatter("{x:,.0f}")

@@ -7,8 +7,8 @@ import numpy as np
 
 from minidecilm import costs
 from minidecilm.config import Config
-from minidecilm.plots.axes import binary, categories, label_ends, logarithmic, points_of
-from minidecilm.plots.style import GREY, color_of, ink
+from minidecilm.plots.axes import binary, categories, label_ends, logarithmic, points_of, write_at
+from minidecilm.plots.style import GREY, color_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -234,21 +234,11 @@ def largest_batch(
             most = max(most, rows)
             if rows:
                 ax.plot([rows], [row], markers[title], color=color, label=title, markersize=9)
-                ax.annotate(
-                    f"{rows:,}",
-                    (rows, row),
-                    (0, 8),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=10,
-                    color=ink(color),
-                )
+                write_at(ax, f"{rows:,}", (rows, row), (0, 8), color, ha="center")
             else:
                 too_small.append(title)
         if too_small:
-            ax.annotate(
-                f"{', '.join(too_small)}: none", (0.8, row), va="center", fontsize=10, color=ink(color)
-            )
+            write_at(ax, f"{', '.join(too_small)}: none", (0.8, row), (0, 0), color, va="center")
     ax.legend(
         handles=[
             Line2D([], [], marker=marker, color=GREY, linestyle="", label=title)

@@ -9,8 +9,8 @@ import numpy as np
 from minidecilm import costs
 from minidecilm.config import Config
 from minidecilm.costs import Device, PublishedThroughput
-from minidecilm.plots.axes import categories, label_ends, logarithmic
-from minidecilm.plots.style import GREY, color_of, ink
+from minidecilm.plots.axes import categories, label_ends, logarithmic, write_at
+from minidecilm.plots.style import GREY, color_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,15 +75,8 @@ def throughput(
             share = point.tokens_per_second / point.bound(config, context)
             place = (point.batch_size, point.tokens_per_second)
             ax.plot(*place, "o", color=color, label=f"{name}, {point.engine}, measured")
-            ax.annotate(
-                f"{point.engine}: {point.tokens_per_second:,.5g},\n{share:.0%} of the bound",
-                place,
-                (7, 3),
-                textcoords="offset points",
-                va="center",
-                fontsize=10,
-                color=ink(color),
-            )
+            text = f"{point.engine}: {point.tokens_per_second:,.5g},\n{share:.0%} of the bound"
+            write_at(ax, text, place, (7, 3), color, va="center")
     if not ax.lines:
         raise ValueError(
             f"{device.title}: {' and '.join(configs)} need all of its {device.memory_bytes:,} bytes "
@@ -204,20 +197,16 @@ def roofline(
         color = color_of(name, index)
         ax.plot(flops / nbytes, flops / seconds / 1e12, "os^v"[index % 4], color=color, label=name)
         for text, x, y in zip(names, flops / nbytes, flops / seconds / 1e12, strict=True):
-            left = index % 2 == 0
-            ax.annotate(
-                text if index == 0 or text != "prompt" else "",
-                (x, y),
-                (-6, 5) if left else (7, -6),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                va="bottom" if left else "top",
-                fontsize=10,
-                color=ink(color),
-            )
+            if index and text == "prompt":
+                continue  # the first model's word is for all of them
+            offset, ha, va = ((7, -6), "left", "top") if index % 2 else ((-6, 5), "right", "bottom")
+            write_at(ax, text, (x, y), offset, color, ha=ha, va=va)
     logarithmic(ax, "x", [16**k for k in range(4)])
     top = int(np.ceil(np.log10(roof[-1])))
-    logarithmic(ax, "y", [10.0**k for k in range(top - 5, top + 1)], "{:,.4g}".format)
+    ticks = [10.0**k for k in range(top - 5, top + 1)]
+    if roof[-1] < 30 * roof[0]:  # little more than one decade
+        ticks = [digit * tick for tick in ticks for digit in (1, 2, 5) if digit * tick < 2 * roof[-1]]
+    logarithmic(ax, "y", ticks, "{:,.4g}".format)
     ax.set_ylim(roof[0] / 2, 3 * roof[-1])
     limits = f"{device.bytes_per_second / 1e9:,.4g} GB/s,\n{peak / 1e12:,.4g} TFLOP/s"
     ax.annotate(limits, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=10)

@@ -62,7 +62,7 @@ def test_limits_are_the_same_in_every_layer(result):
 
 
 def test_the_table_shows_the_chosen_and_the_limited(result):
-    lines = allocation.table(result).splitlines()[1:]
+    lines = allocation.summary(result).splitlines()[1:]
     shown = [row for row in result["allocations"] if row["chosen"] or row["at_most_heads"]]
     assert len(lines) == len(shown) < len(result["allocations"])
     assert any(line.endswith("1 1 1 1 1 1 1 1  chosen  at most 1") for line in lines)

@@ -5,8 +5,8 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "analysis/throughput.py",
-        "plots.throughput(ax, configs, device, range(1, 513), CONTEXT, measured)",
-        "plots.throughput(ax, configs, device, range(1, 513), 1, measured)",
+        "gallery.throughput, configs, device, CONTEXT,",
+        "gallery.throughput, configs, device, 1,",
         "tests/analysis/test_numbers.py::test_bounds_and_the_fifteen_times",
     ),
     Mutation(
@@ -17,12 +17,12 @@ MUTATIONS = [
     ),
     Mutation(
         "analysis/attention.py",
-        "plots.attention_maps(axes, weights[LAYER], kv_heads[LAYER])",
-        "plots.attention_maps(axes, weights[LAYER + 1], kv_heads[LAYER])",
+        "*run_of, LAYER)",
+        "*run_of, LAYER + 1)",
         "tests/analysis/test_numbers.py::test_attention",
     ),
     Mutation(
-        "analysis/activations.py",
+        "minidecilm/plots/gallery.py",
         '"added by attention": "o_proj"',
         '"added by attention": "hidden_states"',
         "tests/analysis/test_numbers.py::test_activations",
@@ -35,8 +35,8 @@ MUTATIONS = [
     ),
     Mutation(
         "analysis/kv_cache.py",
-        "range(9)], context=4096)",
-        "range(9)], context=1024)",
+        "gallery.kv_cache_batch, configs, CONTEXT,",
+        "gallery.kv_cache_batch, configs, 1024,",
         "tests/analysis/test_numbers.py::test_caches",
     ),
 ]

@@ -68,7 +68,9 @@ def test_executes_as_committed_and_notices_wrong_answers(source):
     *own, appended = longer.cells
     assert [found for found in map(error, longer.cells) if found] == []
     for (name, code), said in zip(given, json.loads(appended.outputs[-1].text.splitlines()[-1]), strict=True):
-        assert said.startswith(f"AssertionError: {name.removeprefix('answer_')}: "), f"{name} = {code}: {said}"
+        assert said.startswith(f"AssertionError: {name.removeprefix('answer_')}: "), (
+            f"{name} = {code}: {said}"
+        )
 
     longer.cells = own
     assert build.difference(committed(source), build.finish(longer)) is None

@@ -123,5 +123,6 @@ def test_bounds_lie_above_what_was_measured_here(storage):
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 0}, {"context": 0}])
 def test_empty_passes_are_refused(sizes):
-    with pytest.raises(ValueError, match="expected at least 1"):
+    [name] = sizes
+    with pytest.raises(ValueError, match=f"{name}: expected an integer of at least 1, found 0"):
         costs.decode_tokens_per_second(MIXED, MACHINE, **sizes)
