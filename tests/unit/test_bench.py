@@ -15,7 +15,6 @@ from minidecilm.bench import machine
 from minidecilm.bench import report as bench_report
 from minidecilm.bench import timing as bench
 from minidecilm.bench.timing import Limits, Plan
-from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.weights.packed import PackedWeight
@@ -46,18 +45,8 @@ def config_file(tmp_path):
     return file
 
 
-def run(capsys, *arguments):
-    """Return exit code, stdout and stderr of `minidecilm bench`."""
-    try:
-        code = main(["bench", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_json_has_the_promised_keys(capsys, known_limits):
-    code, out, err = run(capsys, *QUICK, "--backend", "numpy", "--json")
+def test_json_has_the_promised_keys(run_command, known_limits):
+    code, out, err = run_command("bench", *QUICK, "--backend", "numpy", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
     numbers = (
@@ -74,8 +63,8 @@ def test_json_has_the_promised_keys(capsys, known_limits):
     assert [entry["batch_size"] for entry in facts["runs"]] == [1, 2]
 
 
-def test_table_says_what_json_says(capsys, config_file, known_limits):
-    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+def test_table_says_what_json_says(run_command, config_file, known_limits):
+    code, out, err = run_command("bench", "--config", config_file, "--random", *QUICK)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(f"{config_file} with random weights: {TINY.num_parameters:,} parameters in 3 ")
@@ -266,20 +255,20 @@ def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     assert "  GOP/s  " in next(line for line in lines if "tokens/s" in line)
 
 
-def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):
+def test_without_a_probe_the_rest_is_measured(run_command, monkeypatch):
     monkeypatch.setitem(sys.modules, "minidecilm.backends.numba_backend", None)
-    facts = json.loads(run(capsys, *QUICK, "--backend", "numpy", "--json")[1])
+    facts = json.loads(run_command("bench", *QUICK, "--backend", "numpy", "--json")[1])
     assert facts["decode_tokens_per_second"] > 0
     assert facts["read_bandwidth_bytes_per_second"] is None
     assert facts["runs"][0]["decode"]["share_of_read_bandwidth"] is None
-    code, out, _ = run(capsys, *QUICK, "--backend", "numpy")
+    code, out, _ = run_command("bench", *QUICK, "--backend", "numpy")
     assert code == 0
     assert "Numba cannot compile here" in out.splitlines()[-1]
 
 
-def test_an_impossible_number_of_threads_is_one_line(capsys, monkeypatch):
+def test_an_impossible_number_of_threads_is_one_line(run_command, monkeypatch):
     monkeypatch.setenv("NUMBA_NUM_THREADS", "abc")
-    code, out, err = run(capsys, *QUICK)
+    code, out, err = run_command("bench", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "NUMBA_NUM_THREADS='abc'" in err
 
@@ -345,7 +334,7 @@ def test_padding_of_random_packed_weights_is_zero():
     assert head.codes[-1, :, : 83 % 16].any()
 
 
-def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
+def test_memory_is_checked_before_it_is_taken(run_command, config_file, monkeypatch):
     decilm, plan = minidecilm.preset("decilm-6b"), Plan()
     bench.check_memory(decilm, "bfloat16", "float32", plan, None)
     bench.check_memory(decilm, "bfloat16", "float32", plan, 12_500_000_000)
@@ -357,7 +346,7 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     with pytest.raises(ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"):
         bench.check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
-    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+    code, out, err = run_command("bench", "--config", config_file, "--random", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "not even one layer" in err
 
@@ -390,22 +379,22 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
-    code, out, err = run(capsys, *arguments)
+def test_bad_input_gives_one_line_and_exit_2(run_command, arguments, message):
+    code, out, err = run_command("bench", *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert message in err
 
 
-def test_ctrl_c_ends_with_130(capsys, monkeypatch):
+def test_ctrl_c_ends_with_130(run_command, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "measure", interrupt)
-    assert run(capsys) == (130, "", "interrupted\n")
+    assert run_command("bench") == (130, "", "interrupted\n")
 
 
-def test_help_shows_an_example(capsys):
-    code, out, _ = run(capsys, "--help")
+def test_help_shows_an_example(run_command):
+    code, out, _ = run_command("bench", "--help")
     assert code == 0
     assert "example: minidecilm bench" in " ".join(out.split())
 

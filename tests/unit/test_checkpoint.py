@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,6 @@ import pytest
 import safetensors.numpy
 
 from minidecilm import load, preset
-from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights import checkpoint_writer
@@ -216,7 +215,9 @@ def test_a_wrong_generation_config(single: Path, text: str, message: str) -> Non
         assert open_checkpoint(single, ignore_config_keys=["eos_token_id"]).config.eos_token_ids == (2,)
 
 
-def test_ignored_keys_reach_every_reader(single: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_keys_reach_every_reader(
+    single: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
     with edited_json(single / "config.json") as config:
         config |= {"attention_sinks": 4, "quantization_config": {"bits": 4}}
     keys = ["attention_sinks", "quantization_config"]
@@ -224,25 +225,26 @@ def test_ignored_keys_reach_every_reader(single: Path, capsys: pytest.CaptureFix
     assert load(single, ignore_config_keys=keys).config == TINY
     packed, options = single.parent / "packed", [f"--ignore-config-key={key}" for key in keys]
     for command in (
-        ["info", str(single)],
-        ["info", str(single / "config.json")],
-        ["compare", str(single), "--tokens", "4"],
-        ["plot", "kv-heads", str(single), "--out", str(single.parent / "a.svg")],
-        ["quantize", str(single), str(packed)],
+        ["info", single],
+        ["info", single / "config.json"],
+        ["compare", single, "--tokens", 4],
+        ["plot", "kv-heads", single, "--out", single.parent / "a.svg"],
+        ["quantize", single, packed],
     ):
-        assert main(command) == 2
-        assert "attention_sinks" in capsys.readouterr().err
-        assert main([*command, *options]) == 0, command
+        code, _, err = run_command(*command)
+        assert code == 2
+        assert "attention_sinks" in err
+        assert run_command(*command, *options)[0] == 0, command
     assert open_checkpoint(packed).config == TINY
     for command, next_fault in (  # what is said once the keys are passed over
-        (["generate", "a", "--model", str(single)], "tokenizer.model is missing"),
-        (["bench", str(single), "--kv-cache", "int3"], "int3"),
-        (["bench", "--config", str(single / "config.json"), "--random", "--layers", "99"], "99"),
+        (["generate", "a", "--model", single], "tokenizer.model is missing"),
+        (["bench", single, "--kv-cache", "int3"], "int3"),
+        (["bench", "--config", single / "config.json", "--random", "--layers", 99], "99"),
     ):
-        assert main(command) == 2
-        assert "attention_sinks" in capsys.readouterr().err
-        assert main([*command, *options]) == 2
-        assert next_fault in capsys.readouterr().err
+        for passed_over, fault in (([], "attention_sinks"), (options, next_fault)):
+            code, _, err = run_command(*command, *passed_over)
+            assert code == 2
+            assert fault in err
 
 
 @pytest.mark.parametrize("total_size", [0, "all", None])

@@ -10,7 +10,6 @@ from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES
 from minidecilm.weights.checkpoint_writer import TensorSource, write_checkpoint
 from tests import checks
-from tests.unit.test_cli import run
 
 IDS = [[5, 1, 9, 400]]
 
@@ -97,15 +96,15 @@ def test_architectures_that_differ_are_refused(model):
         compare(model, shallow, IDS)
 
 
-def test_the_command_names_nan_as_the_first_difference_and_the_most(capsys, tmp_path, model):
+def test_the_command_names_nan_as_the_first_difference_and_the_most(run_command, tmp_path, model):
     tensors = {name: np.array(weight) for name, weight in model.weights.items()}
     with_nan(tensors["model.layers.3.mlp.down_proj.weight"])
     sources = [TensorSource.from_array(*item) for item in tensors.items()]
     write_checkpoint(model.config, tmp_path / "nan", sources)
-    code, out, _ = run(capsys, "compare", checks.GOLDEN, tmp_path / "nan", "--tokens", 4)
+    code, out, _ = run_command("compare", checks.GOLDEN, tmp_path / "nan", "--tokens", 4)
     assert code == 1
     assert out.startswith("first difference: down_proj of layer 3, nan of its largest value")
     arguments = (tmp_path / "nan", tmp_path / "nan", "--tokens", 4, "--tolerance", "inf")
-    code, out, _ = run(capsys, "compare", *arguments)
+    code, out, _ = run_command("compare", *arguments)
     assert code == 1
     assert out.endswith("most, nan, at down_proj of layer 3\n")

@@ -25,7 +25,6 @@ from minidecilm.model import DeciLM
 from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
 from tests.unit.test_bench import TINY
-from tests.unit.test_cli import run
 from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
@@ -270,7 +269,7 @@ def test_every_option_has_a_case(command):
 
 
 @pytest.fixture
-def record(monkeypatch, tmp_path, capsys):
+def record(monkeypatch, tmp_path, run_command):
     """Run a command; return exit code and output, and what was opened, asked for, drawn and written."""
     from matplotlib.colors import to_hex
 
@@ -341,7 +340,7 @@ def record(monkeypatch, tmp_path, capsys):
         (folder / "odd" / "config.json").unlink()
         known = json.loads((checks.GOLDEN / "config.json").read_text())
         (folder / "odd" / "config.json").write_text(json.dumps(known | {"odd": 1}))
-        found["code"], found["stdout"], _ = run(capsys, command, *shlex.split(arguments))
+        found["code"], found["stdout"], _ = run_command(command, *shlex.split(arguments))
         for number, model in enumerate(networks, 1):
             facts = {name: str(getattr(model, name)) for name in ("dtype", "rope_policy", "kv_cache")}
             facts |= {"backend": model.backend.name, "layers": len(model.config.layers)}
