@@ -6,24 +6,16 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
-from minidecilm.config import MAX_CONFIG_BYTES, Config, LayerConfig
+from minidecilm.config import MAX_CONFIG_BYTES
 from minidecilm.weights.packed import packed_shapes
 from minidecilm.weights.safetensors_file import MAX_HEADER_BYTES
 from minidecilm.weights.scheme import Scheme
+from tests.configs import TINY
 
 FOLDER, PIPE, NOTHING = object(), object(), object()  # what may stand where a file belongs
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-TINY = Config(
-    vocab_size=16,
-    hidden_size=8,
-    num_attention_heads=4,
-    head_dim=4,
-    layers=tuple(LayerConfig(heads, 12) for heads in (4, 1, 2)),
-    max_position_embeddings=64,
-    rope_factor=2.0,
-)
 NAMES = list(TINY.parameter_shapes())
 FIRST, SECOND = NAMES[:2]
 SCHEME = Scheme("int4", 32)

@@ -15,20 +15,12 @@ from minidecilm.bench import machine
 from minidecilm.bench import report as bench_report
 from minidecilm.bench import timing as bench
 from minidecilm.bench.timing import Limits, Plan
-from minidecilm.config import Config, LayerConfig
+from minidecilm.config import LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.weights.packed import PackedWeight
 from minidecilm.weights.random_weights import random_weights
+from tests.configs import SMALL
 
-TINY = Config(
-    vocab_size=80,
-    hidden_size=64,
-    num_attention_heads=4,
-    head_dim=16,
-    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
-    max_position_embeddings=64,
-    rope_factor=2.0,
-)
 LIMITS = Limits(read_bandwidth=1e7, peak=1e8)
 QUICK = ("--prompt-tokens", "6", "--new-tokens", "3", "--batch", "1,2", "--rounds", "2")
 
@@ -41,7 +33,7 @@ def known_limits(monkeypatch):
 @pytest.fixture
 def config_file(tmp_path):
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(TINY.to_dict()))
+    file.write_text(json.dumps(SMALL.to_dict()))
     return file
 
 
@@ -67,7 +59,9 @@ def test_table_says_what_json_says(run_command, config_file, known_limits):
     code, out, err = run_command("bench", "--config", config_file, "--random", *QUICK)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith(f"{config_file} with random weights: {TINY.num_parameters:,} parameters in 3 ")
+    assert lines[0].startswith(
+        f"{config_file} with random weights: {SMALL.num_parameters:,} parameters in 3 "
+    )
     head, *rows = lines[5:10]
     assert len({len(row) for row in (head, *rows)}) == 1
     assert [row.split("  ")[0] for row in rows] == ["prefill, 6 tokens"] * 2 + ["decode, 3 steps"] * 2
@@ -113,8 +107,8 @@ def measured(monkeypatch):
     monkeypatch.setattr(bench, "perf_counter", clock)
 
     def measure(plan, weights="float32"):
-        backend = create_backend("numpy", TINY.num_parameters)
-        model = Scripted(clock, TINY, random_weights(TINY, weights), backend)
+        backend = create_backend("numpy", SMALL.num_parameters)
+        model = Scripted(clock, SMALL, random_weights(SMALL, weights), backend)
         return model, bench.measure(model, plan)
 
     return measure
@@ -213,14 +207,14 @@ def test_figures_follow_from_the_seconds(measured):
 
 def test_the_head_does_not_say_how_a_model_is_stored():
     """An int4 model whose head, of int8, is larger than all its layers; and by bytes, not by matrices."""
-    wide = replace(TINY, vocab_size=8000)
+    wide = replace(SMALL, vocab_size=8000)
     assert bench.storage_of(bench.random_model(wide, Plan(), backend="numpy", weights="int4")) == "int4"
-    weights = random_weights(TINY, "float32")
+    weights = random_weights(SMALL, "float32")
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):  # more matrices, fewer bytes
         for layer in range(3):
             name_of = f"model.layers.{layer}.self_attn.{name}.weight"
             weights[name_of] = weights[name_of].astype(np.float16)
-    model = DeciLM(TINY, weights, create_backend("numpy", TINY.num_parameters))
+    model = DeciLM(SMALL, weights, create_backend("numpy", SMALL.num_parameters))
     assert bench.storage_of(model) == "float32"
 
 
@@ -239,7 +233,7 @@ def test_threads_are_those_that_are_used(monkeypatch):
 
 def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: 1000)
-    model = bench.random_model(TINY, Plan(), backend="numpy")
+    model = bench.random_model(SMALL, Plan(), backend="numpy")
     facts = bench_report.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
     assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
     facts["runs"][0]["decode"] |= {"share_of_read_bandwidth": 0.5, "share_of_predicted": 0.25}
@@ -297,7 +291,7 @@ def test_probe_gives_plausible_limits(monkeypatch, arithmetic):
     [*(("numpy", name) for name in WEIGHTS), ("numba", "bfloat16"), ("numba", "int8")],
 )
 def test_random_models_run(backend, weights):
-    model = bench.random_model(TINY, Plan(), backend=backend, weights=weights)
+    model = bench.random_model(SMALL, Plan(), backend=backend, weights=weights)
     logits = model([[1, 2, 3]])
     assert np.isfinite(logits).all()
     assert (
@@ -307,8 +301,8 @@ def test_random_models_run(backend, weights):
 
 @pytest.mark.parametrize("storage", ["float64", "float32", "bfloat16", "float16", "int8", "int4"])
 def test_random_weights_are_fit_to_compute_with(storage):
-    odd = replace(TINY, vocab_size=83, layers=(LayerConfig(2, 101),))
-    for config in (TINY, odd):
+    odd = replace(SMALL, vocab_size=83, layers=(LayerConfig(2, 101),))
+    for config in (SMALL, odd):
         weights = random_weights(config, storage)
         assert {name: weight.shape for name, weight in weights.items()} == config.parameter_shapes()
         assert sum(weight.nbytes for weight in weights.values()) == costs.weight_bytes(config, storage)
@@ -327,7 +321,7 @@ def test_random_weights_are_fit_to_compute_with(storage):
 
 
 def test_padding_of_random_packed_weights_is_zero():
-    config = replace(TINY, vocab_size=83)
+    config = replace(SMALL, vocab_size=83)
     head = random_weights(config, "int8")["lm_head.weight"]
     assert isinstance(head, PackedWeight)
     assert not head.codes[-1, :, 83 % 16 :].any()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from minidecilm.config import Config, LayerConfig
 from minidecilm.presets import preset
 from minidecilm.weights.checkpoint import open_checkpoint, write_random_checkpoint
 from minidecilm.weights.quantize import quantize_checkpoint
+from tests.configs import SMALL
 from tests.unit.test_config import ORIGINAL
 
 
@@ -44,16 +46,7 @@ def test_json_keeps_its_keys_and_adds_the_comparison(run_command):
     assert all(row["ratio"] == row["other"] / row["model"] for row in compared.values())
 
 
-OWN = Config(
-    vocab_size=80,
-    hidden_size=64,
-    num_attention_heads=4,
-    head_dim=16,
-    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
-    max_position_embeddings=512,
-    rope_theta=20_000.0,
-    rope_factor=3.0,
-)
+OWN = replace(SMALL, max_position_embeddings=512, rope_theta=20_000.0, rope_factor=3.0)
 
 
 def test_every_fact_by_hand(run_command, tmp_path):

@@ -24,17 +24,17 @@ from minidecilm.experiments import compare as diverge
 from minidecilm.model import DeciLM
 from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
-from tests.unit.test_bench import TINY
+from tests.configs import SMALL
 from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
 DRAWN = ("kv_cache_by_batch", "largest_batch", "throughput", "roofline", "attention_maps")
 APART = diverge.Difference(3, "v", 0.01)
 FILES = {
-    "tiny.json": TINY.to_dict(),
-    "one.json": replace(TINY, layers=TINY.layers[:1]).to_dict(),
+    "tiny.json": SMALL.to_dict(),
+    "one.json": replace(SMALL, layers=SMALL.layers[:1]).to_dict(),
     "desktop.json": DESKTOP,
-    "odd.json": TINY.to_dict() | {"odd": 1},
+    "odd.json": SMALL.to_dict() | {"odd": 1},
 }
 
 
