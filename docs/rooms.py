@@ -1,7 +1,7 @@
 """The picture of the rooms and who imports whom, from the code: ``python -m docs.rooms`` writes it anew.
 
-Rooms and their order come from ``tests/unit/test_imports.py``, arrows from the imports that it reads. An arrow
-leads from what imports to what is imported, from row to row; one that follows from others is left out.
+Rooms and their order stand in ``tests/unit/test_imports.py``, which reads the imports too. An arrow leads
+from what imports to what is imported, row to row; one that follows from others is left out.
 """
 
 import re

@@ -20,7 +20,7 @@ def test_a_picture_of_other_code_is_noticed(monkeypatch):
 
 
 def test_arrows_that_follow_from_others_are_left_out():
-    below = {0: {0}, 1: {0}, 2: {0, 1}, 3: {0}, 4: {2, 3, 1}, 5: {4, 4, 0, 6}}
+    below = {0: {0}, 1: {0}, 2: {0, 1}, 3: {0}, 4: {2, 3, 1}, 5: {4, 0, 6}}
     assert rooms.arrows(below) == [(1, 0), (2, 1), (3, 0), (4, 2), (4, 3), (5, 4)]
 
 

@@ -116,16 +116,17 @@ def edited(content: bytes, edits: dict[tuple[str, ...], Any]) -> bytes:
 # --- what is wrong with them: a readable name, and the case
 
 Named = Iterator[tuple[str, Case]]
+Rows = list[tuple[tuple[str, ...], list[Any], str]]  # path of a key, values, and what is said of each
 HUGE = 10**400  # more than a float holds
 WRONG = [True, -1, 2.5, "8", [], {}, HUGE]  # wherever a positive integer belongs
 MIXED = [None, *WRONG]
+FACTORS: list[Any] = [0.5, "2", True, [], {}, HUGE, -HUGE]
 INTEGERS = [
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("head_dim", "max_position_embeddings"),
 ]
 NESTED = b"[" * 700 + b"]" * 700
 DAMAGED = "the file is damaged: download or export it again"
-OTHER_MODEL = "not of one model: download them together"
 HEADER = "expected a safetensors file, which begins with the length of its header"
 ENTRY = {"dtype": "BF16", "shape": [16, 8], "data_offsets": [0, 256]}  # what FIRST has
 
@@ -209,7 +210,7 @@ CONFIG_VALUES: list[tuple[str, list[Any], str]] = [
     ("rope_scaling", [{"type": "dynamic"}], "rope_scaling: a factor belongs to type 'dynamic' only"),
     (
         "rope_scaling",
-        [{"type": "dynamic", "factor": factor} for factor in (0.5, "2", True, [], {}, HUGE, -HUGE)],
+        [{"type": "dynamic", "factor": factor} for factor in FACTORS],
         "rope_scaling.factor: expected a finite number of at least 1",
     ),
     (
@@ -241,7 +242,7 @@ CONFIG_VALUES: list[tuple[str, list[Any], str]] = [
 ]
 
 # Path in the header of a safetensors file: values, and what is said of each.
-HEADER_VALUES: list[tuple[tuple[str, ...], list[Any], str]] = [
+HEADER_VALUES: Rows = [
     ((FIRST, "dtype"), ["F32", "F64", "U8", "I8"], "data_offsets: expected "),
     ((FIRST, "dtype"), ["bf16", "", "BF16 ", "F8_E4M3"], "not supported: dtype"),
     ((FIRST, "dtype"), [None, True, 3, [], ["BF16"], {}], "dtype: expected a name"),
@@ -309,7 +310,7 @@ HEADER_VALUES: list[tuple[tuple[str, ...], list[Any], str]] = [
 
 PLAIN_NAME = f"tensor {FIRST!r}: expected the plain name of a .safetensors file in this folder"
 # Path in the index: values, and what is said of each.
-INDEX_VALUES: list[tuple[tuple[str, ...], list[Any], str]] = [
+INDEX_VALUES: Rows = [
     (
         ("weight_map",),
         [None, True, 3, "", SHARDS[0], [], {}, [FIRST], [[FIRST, SHARDS[0]]], ...],
@@ -359,7 +360,7 @@ PACKED_VALUES: list[tuple[str, list[Any], str]] = [
     ("head", ["stored", "int4", *MIXED], "quantization_config: head: expected 'int8'"),
     ("bits", [4], "quantization_config: unknown key 'bits'"),
 ]
-NO_SCHEME: list[tuple[tuple[str, ...], list[Any], str]] = [
+NO_SCHEME: Rows = [
     (
         ("quantization_config",),
         [True, 4, "int4", [], [SCHEME.to_dict(tied=False)]],
@@ -371,7 +372,7 @@ NO_SCHEME: list[tuple[tuple[str, ...], list[Any], str]] = [
 # SECOND is (16, 8): codes (1, 1, 16, 4), scales (1, 1, 16).
 CODES, SCALES = f"{SECOND}.codes", f"{SECOND}.scales"
 EMPTY = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
-PACKED_HEADER_VALUES: list[tuple[tuple[str, ...], list[Any], str]] = [
+PACKED_HEADER_VALUES: Rows = [
     ((CODES, "dtype"), ["I8"], "expected uint8, found int8"),
     ((CODES, "dtype"), ["BF16", "F16", "F32"], f"tensor {CODES!r}: data_offsets: expected "),
     ((SCALES, "dtype"), ["F16"], "expected bfloat16, found float16"),
@@ -402,11 +403,16 @@ PACKED_HEADER_VALUES: list[tuple[tuple[str, ...], list[Any], str]] = [
 
 def wrong_values() -> Named:
     """One key at a time holds another value."""
-    tables = [
-        ("config", "single", CONFIG, [((key,), *row) for key, *row in CONFIG_VALUES]),
+    tables: list[tuple[str, str, str, Rows]] = [
+        ("config", "single", CONFIG, [((key,), values, said) for key, values, said in CONFIG_VALUES]),
         ("header", "single", SINGLE, HEADER_VALUES),
         ("index", "sharded", INDEX, INDEX_VALUES),
-        ("packed", "packed", CONFIG, [(("quantization_config", key), *row) for key, *row in PACKED_VALUES]),
+        (
+            "packed",
+            "packed",
+            CONFIG,
+            [(("quantization_config", key), values, said) for key, values, said in PACKED_VALUES],
+        ),
         ("packed", "packed", CONFIG, NO_SCHEME),
         ("packed header", "packed", SINGLE, PACKED_HEADER_VALUES),
     ]
@@ -560,7 +566,7 @@ def wrong_folders() -> Named:
         "scales": {"dtype": "BF16", "shape": [1, 1, 16], "data_offsets": [320, 352]},
     }
     tied_packed = tied | {("quantization_config",): SCHEME.to_dict(tied=True)}
-    for name, base, changes, message in (
+    cases: list[tuple[str, str, dict[str, Any], str]] = [
         (
             f"no {CONFIG}",
             "single",
@@ -654,7 +660,8 @@ def wrong_folders() -> Named:
             {CONFIG: tied_packed},
             f"tensor '{head}.codes': expected none of that name",
         ),
-    ):
+    ]
+    for name, base, changes, message in cases:
         yield name, Case(base, changes, message)
 
 

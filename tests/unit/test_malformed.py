@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights.checkpoint import open_checkpoint
-from tests.unit.malformed import BASES, CASES, FLOATS, FOLDER, PIPE, SINGLE, TINY, files
+from tests.configs import TINY
+from tests.unit.malformed import BASES, CASES, FLOATS, FOLDER, PIPE, SINGLE, files
 
 ROOT = Path(__file__).parents[2]
 
