@@ -104,9 +104,10 @@ def comma_list(values: Iterable[Any]) -> str:
 
 
 def contributing() -> str:
-    """CONTRIBUTING.md without its links into the clone, which the site does not hold."""
+    """CONTRIBUTING.md with its pictures, and without links into the clone, which the site does not hold."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+    return text.replace("](docs/", "](/")
 
 
 def required_values() -> str:

@@ -1,13 +1,19 @@
 """What the network must do, as functions: tests call them, and tests of the tests break the network first."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import minidecilm
 from minidecilm.backends.host import on_host
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
+
+Array = NDArray[Any]
+Data = dict[str, Array]
 
 GOLDEN = Path(__file__).parent / "golden" / "deci_tiny"
 
@@ -15,21 +21,21 @@ GOLDEN = Path(__file__).parent / "golden" / "deci_tiny"
 TOLERANCE = {"float64": 1e-10, "float32": 2e-4}
 
 
-def golden_data():
+def golden_data() -> Data:
     with np.load(GOLDEN / "golden.npz") as file:
         return dict(file)
 
 
-def golden_model(dtype="float64", rope="reference", backend="numpy"):
+def golden_model(dtype: str = "float64", rope: str = "reference", backend: str = "numpy") -> DeciLM:
     return minidecilm.load(GOLDEN, backend=backend, dtype=dtype, rope=rope).model
 
 
-def assert_close(found, expected, model):
+def assert_close(found: Array, expected: Array, model: DeciLM) -> None:
     """Equal within the tolerance of the model's compute dtype."""
     np.testing.assert_allclose(on_host(found), expected, rtol=0, atol=TOLERANCE[str(model.dtype)])
 
 
-def feed(model, ids, chunks, attention_mask=None):
+def feed(model: DeciLM, ids: Array, chunks: Sequence[int], attention_mask: Array | None = None) -> Array:
     """Logits of all tokens when they are fed in chunks of these sizes: (B, T, V)."""
     assert sum(chunks) == ids.shape[1]
     cache = model.new_cache(*ids.shape)
@@ -42,11 +48,11 @@ def feed(model, ids, chunks, attention_mask=None):
     return np.concatenate(logits, axis=1)
 
 
-def short(model: DeciLM, data):
+def short(model: DeciLM, data: Data) -> None:
     assert_close(model(data["short.input_ids"]), data["short.logits.f64"], model)
 
 
-def hidden_states(model: DeciLM, data):
+def hidden_states(model: DeciLM, data: Data) -> None:
     seen = Recorder(["embed_tokens", "hidden_states", "norm"])
     model(data["short.input_ids"], observer=seen)
     inner = [seen.values[layer, "hidden_states"] for layer in range(5)]
@@ -54,17 +60,17 @@ def hidden_states(model: DeciLM, data):
     assert_close(np.stack(states), data["short.hidden_states.f64"], model)
 
 
-def long_one_call(model: DeciLM, data):
+def long_one_call(model: DeciLM, data: Data) -> None:
     assert_close(model(data["long.input_ids"]), data["long.one_call.logits.f64"], model)
 
 
-def long_stepwise(model: DeciLM, data):
+def long_stepwise(model: DeciLM, data: Data) -> None:
     ids, prefix = data["long.input_ids"], int(data["long.stepwise.first_prefix"])
     logits = feed(model, ids, [prefix] + [1] * (ids.shape[1] - prefix))
     assert_close(logits[:, prefix - 1 :], data["long.stepwise.logits.f64"], model)
 
 
-def cached_keys(model: DeciLM, data):
+def cached_keys(model: DeciLM, data: Data) -> None:
     ids, prefix = data["long.input_ids"], int(data["long.stepwise.first_prefix"])
     cache = model.new_cache(*ids.shape)
     model(ids[:, :prefix], cache)
@@ -73,12 +79,12 @@ def cached_keys(model: DeciLM, data):
     assert_close(cache.keys[0], data["long.stepwise.final_cache_key_layer0.f64"], model)
 
 
-def padded(model: DeciLM, data):
+def padded(model: DeciLM, data: Data) -> None:
     logits = model(data["padded.input_ids"], attention_mask=data["padded.attention_mask"])
     assert_close(logits[:, -1], data["padded.last_logits.f64"], model)
 
 
-def greedy(model: DeciLM, data):
+def greedy(model: DeciLM, data: Data) -> None:
     prompt, expected = data["greedy.prompt_ids"], data["greedy.output_ids.f64"]
     count = expected.shape[1] - prompt.shape[1]
     # The golden run went on past the end-of-text id, as a loop over the model does.
@@ -86,7 +92,7 @@ def greedy(model: DeciLM, data):
     np.testing.assert_array_equal(new, expected[0, prompt.shape[1] :])
 
 
-def row_alone_equals_row_in_batch(model: DeciLM, data):
+def row_alone_equals_row_in_batch(model: DeciLM, data: Data) -> None:
     """A short row padded beside a long one that crosses M; fed whole, then one token a call."""
     ids = data["long.input_ids"]
     M = model.config.max_position_embeddings
@@ -102,7 +108,7 @@ def row_alone_equals_row_in_batch(model: DeciLM, data):
 
 
 #: Every check takes a model under rope policy ``reference`` and the golden data.
-REFERENCE = [
+REFERENCE: list[Callable[[DeciLM, Data], None]] = [
     short,
     hidden_states,
     long_one_call,

@@ -1,4 +1,4 @@
-"""One BLAS thread per test process: the arrays are small, and pytest-xdist brings the parallelism."""
+"""What all tests share. One BLAS thread per process: the arrays are small, and pytest-xdist runs several."""
 
 import os
 from importlib.util import find_spec
@@ -23,6 +23,22 @@ def pytest_terminal_summary(terminalreporter):
     for tests, package in MISSING.items():
         where = (Path(__file__).parent / tests).relative_to(terminalreporter.config.rootpath)
         terminalreporter.write_line(f"NOT COLLECTED {where}: {package} is missing; install the extra 'test'")
+
+
+@pytest.fixture
+def run_command(capsys):
+    """Run `minidecilm` with these arguments; return exit code, stdout and stderr."""
+    from minidecilm.cli.main import main
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

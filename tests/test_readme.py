@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from minidecilm import preset
-from minidecilm.cli.main import main
 from minidecilm.costs import kv_cache_bytes
 from minidecilm.model import DeciLM
 from tests import checks
@@ -23,22 +22,23 @@ def blocks(language):
     return [text for name, text in BLOCKS if name == language]
 
 
-def transcript(capsys):
+def transcript(run_command):
     command = blocks("console")[0].split("&&")[-1]
-    assert main(shlex.split(command)[1:]) == 0
-    return capsys.readouterr().out
+    code, out, _ = run_command(*shlex.split(command)[1:])
+    assert code == 0
+    return out
 
 
-def test_transcript_is_what_the_first_command_prints(capsys):
-    assert transcript(capsys) == blocks("text")[0]
+def test_transcript_is_what_the_first_command_prints(run_command):
+    assert transcript(run_command) == blocks("text")[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_transcript_does_not_hang_by_rounding(capsys, seed):
+def test_transcript_does_not_hang_by_rounding(run_command, seed):
     """On no CPU will the first text that a reader sees be another one."""
     with shaken(seed):
-        assert transcript(capsys) == blocks("text")[0]
+        assert transcript(run_command) == blocks("text")[0]
 
 
 def test_shaking_changes_what_hangs_by_rounding():

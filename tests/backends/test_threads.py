@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from minidecilm.backends.numba_backend import threads
-from minidecilm.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -104,8 +103,9 @@ def test_numpy_survives(gnu_openmp):
     assert lines == [f"parent {TEXT}", f"child {TEXT}", "exit 0", f"parent {TEXT}"]
 
 
-def test_the_command_line_says_it_in_one_line(monkeypatch, capsys):
+def test_the_command_line_says_it_in_one_line(monkeypatch, run_command):
     monkeypatch.setattr(threads, "_threads_lost", True)
-    assert cli.main(["generate", "Once", "--backend", "numba"]) == 2
-    [line] = capsys.readouterr().err.splitlines()
+    code, _, err = run_command("generate", "Once", "--backend", "numba")
+    assert code == 2
+    [line] = err.splitlines()
     assert line.startswith("minidecilm generate: the numba backend was used before this process was forked")

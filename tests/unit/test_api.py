@@ -11,7 +11,6 @@ import pytest
 import minidecilm
 from minidecilm.api import _RowText
 from minidecilm.catalog import DEMO_FOLDER, find_model
-from minidecilm.cli import main as cli
 from minidecilm.errors import CheckpointError
 from minidecilm.files import hub_name
 from minidecilm.weights.checkpoint_writer import write_checkpoint
@@ -390,7 +389,7 @@ def test_an_interruption_comes_back_from_a_worker_process():
     assert (type(stopped), stopped.generated) == (minidecilm.Interrupted, ["so far"])
 
 
-def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkeypatch, capsys):
+def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkeypatch, run_command):
     snapshot = tmp_path / "models--Org--Name" / "snapshots" / ("0" * 40)
     shutil.copytree(DEMO_FOLDER, snapshot)
     for path, name in (
@@ -409,10 +408,11 @@ def test_a_folder_in_a_hub_cache_has_the_name_of_its_repository(tmp_path, monkey
         "decilm-6b",
         "Org/Name",
     ]
-    assert cli.main(["info", ".", "--compare", "demo"]) == 0
-    assert "demo / Org/Name" in capsys.readouterr().out
+    code, out, _ = run_command("info", ".", "--compare", "demo")
+    assert code == 0
+    assert "demo / Org/Name" in out
     figure = tmp_path / "a.svg"
-    assert cli.main(["plot", "kv-heads", "config.json", "--out", str(figure)]) == 0
+    assert run_command("plot", "kv-heads", "config.json", "--out", figure)[0] == 0
     assert "Org/Name" in figure.read_text()
 
 

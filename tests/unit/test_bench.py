@@ -14,21 +14,12 @@ from minidecilm.backends import create_backend
 from minidecilm.bench import Limits, Plan, machine, timing
 from minidecilm.bench.limits import storage_of
 from minidecilm.bench.plan import check_memory
-from minidecilm.cli.main import main
-from minidecilm.config import Config, LayerConfig
+from minidecilm.config import LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.weights.packed import PackedWeight
 from minidecilm.weights.random_weights import random_weights
+from tests.configs import SMALL
 
-TINY = Config(
-    vocab_size=80,
-    hidden_size=64,
-    num_attention_heads=4,
-    head_dim=16,
-    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
-    max_position_embeddings=64,
-    rope_factor=2.0,
-)
 LIMITS = Limits(read_bandwidth=1e7, peak=1e8)
 QUICK = ("--prompt-tokens", "6", "--new-tokens", "3", "--batch", "1,2", "--rounds", "2")
 
@@ -41,22 +32,12 @@ def known_limits(monkeypatch):
 @pytest.fixture
 def config_file(tmp_path):
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(TINY.to_dict()))
+    file.write_text(json.dumps(SMALL.to_dict()))
     return file
 
 
-def run(capsys, *arguments):
-    """Return exit code, stdout and stderr of `minidecilm bench`."""
-    try:
-        code = main(["bench", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_json_has_the_promised_keys(capsys, known_limits):
-    code, out, err = run(capsys, *QUICK, "--backend", "numpy", "--json")
+def test_json_has_the_promised_keys(run_command, known_limits):
+    code, out, err = run_command("bench", *QUICK, "--backend", "numpy", "--json")
     facts = json.loads(out)
     assert (code, err) == (0, "")
     numbers = (
@@ -73,11 +54,13 @@ def test_json_has_the_promised_keys(capsys, known_limits):
     assert [entry["batch_size"] for entry in facts["runs"]] == [1, 2]
 
 
-def test_table_says_what_json_says(capsys, config_file, known_limits):
-    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+def test_table_says_what_json_says(run_command, config_file, known_limits):
+    code, out, err = run_command("bench", "--config", config_file, "--random", *QUICK)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith(f"{config_file} with random weights: {TINY.num_parameters:,} parameters in 3 ")
+    assert lines[0].startswith(
+        f"{config_file} with random weights: {SMALL.num_parameters:,} parameters in 3 "
+    )
     head, *rows = lines[5:10]
     assert len({len(row) for row in (head, *rows)}) == 1
     assert [row.split("  ")[0] for row in rows] == ["prefill, 6 tokens"] * 2 + ["decode, 3 steps"] * 2
@@ -123,8 +106,8 @@ def measured(monkeypatch):
     monkeypatch.setattr(timing, "perf_counter", clock)
 
     def measure(plan, weights="float32"):
-        backend = create_backend("numpy", TINY.num_parameters)
-        model = Scripted(clock, TINY, random_weights(TINY, weights), backend)
+        backend = create_backend("numpy", SMALL.num_parameters)
+        model = Scripted(clock, SMALL, random_weights(SMALL, weights), backend)
         return model, bench.measure(model, plan)
 
     return measure
@@ -223,14 +206,14 @@ def test_figures_follow_from_the_seconds(measured):
 
 def test_the_head_does_not_say_how_a_model_is_stored():
     """An int4 model whose head, of int8, is larger than all its layers; and by bytes, not by matrices."""
-    wide = replace(TINY, vocab_size=8000)
+    wide = replace(SMALL, vocab_size=8000)
     assert storage_of(bench.random_model(wide, Plan(), backend="numpy", weights="int4")) == "int4"
-    weights = random_weights(TINY, "float32")
+    weights = random_weights(SMALL, "float32")
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):  # more matrices, fewer bytes
         for layer in range(3):
             name_of = f"model.layers.{layer}.self_attn.{name}.weight"
             weights[name_of] = weights[name_of].astype(np.float16)
-    model = DeciLM(TINY, weights, create_backend("numpy", TINY.num_parameters))
+    model = DeciLM(SMALL, weights, create_backend("numpy", SMALL.num_parameters))
     assert storage_of(model) == "float32"
 
 
@@ -249,7 +232,7 @@ def test_threads_are_those_that_are_used(monkeypatch):
 
 def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: 1000)
-    model = bench.random_model(TINY, Plan(), backend="numpy")
+    model = bench.random_model(SMALL, Plan(), backend="numpy")
     facts = bench.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), LIMITS)
     assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
     facts["runs"][0]["decode"] |= {"share_of_read_bandwidth": 0.5, "share_of_predicted": 0.25}
@@ -265,20 +248,20 @@ def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     assert "  GOP/s  " in next(line for line in lines if "tokens/s" in line)
 
 
-def test_without_a_probe_the_rest_is_measured(capsys, monkeypatch):
+def test_without_a_probe_the_rest_is_measured(run_command, monkeypatch):
     monkeypatch.setitem(sys.modules, "minidecilm.backends.numba_backend", None)
-    facts = json.loads(run(capsys, *QUICK, "--backend", "numpy", "--json")[1])
+    facts = json.loads(run_command("bench", *QUICK, "--backend", "numpy", "--json")[1])
     assert facts["decode_tokens_per_second"] > 0
     assert facts["read_bandwidth_bytes_per_second"] is None
     assert facts["runs"][0]["decode"]["share_of_read_bandwidth"] is None
-    code, out, _ = run(capsys, *QUICK, "--backend", "numpy")
+    code, out, _ = run_command("bench", *QUICK, "--backend", "numpy")
     assert code == 0
     assert "Numba cannot compile here" in out.splitlines()[-1]
 
 
-def test_an_impossible_number_of_threads_is_one_line(capsys, monkeypatch):
+def test_an_impossible_number_of_threads_is_one_line(run_command, monkeypatch):
     monkeypatch.setenv("NUMBA_NUM_THREADS", "abc")
-    code, out, err = run(capsys, *QUICK)
+    code, out, err = run_command("bench", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "NUMBA_NUM_THREADS='abc'" in err
 
@@ -307,7 +290,7 @@ def test_probe_gives_plausible_limits(monkeypatch, arithmetic):
     [*(("numpy", name) for name in WEIGHTS), ("numba", "bfloat16"), ("numba", "int8")],
 )
 def test_random_models_run(backend, weights):
-    model = bench.random_model(TINY, Plan(), backend=backend, weights=weights)
+    model = bench.random_model(SMALL, Plan(), backend=backend, weights=weights)
     logits = model([[1, 2, 3]])
     assert np.isfinite(logits).all()
     assert bench.report(model, bench.measure(model, Plan(3, 2, (1, 2), 1)), LIMITS)["backend"] == backend
@@ -315,8 +298,8 @@ def test_random_models_run(backend, weights):
 
 @pytest.mark.parametrize("storage", ["float64", "float32", "bfloat16", "float16", "int8", "int4"])
 def test_random_weights_are_fit_to_compute_with(storage):
-    odd = replace(TINY, vocab_size=83, layers=(LayerConfig(2, 101),))
-    for config in (TINY, odd):
+    odd = replace(SMALL, vocab_size=83, layers=(LayerConfig(2, 101),))
+    for config in (SMALL, odd):
         weights = random_weights(config, storage)
         assert {name: weight.shape for name, weight in weights.items()} == config.parameter_shapes()
         assert sum(weight.nbytes for weight in weights.values()) == costs.weight_bytes(config, storage)
@@ -335,14 +318,14 @@ def test_random_weights_are_fit_to_compute_with(storage):
 
 
 def test_padding_of_random_packed_weights_is_zero():
-    config = replace(TINY, vocab_size=83)
+    config = replace(SMALL, vocab_size=83)
     head = random_weights(config, "int8")["lm_head.weight"]
     assert isinstance(head, PackedWeight)
     assert not head.codes[-1, :, 83 % 16 :].any()
     assert head.codes[-1, :, : 83 % 16].any()
 
 
-def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
+def test_memory_is_checked_before_it_is_taken(run_command, config_file, monkeypatch):
     decilm, plan = minidecilm.preset("decilm-6b"), Plan()
     check_memory(decilm, "bfloat16", "float32", plan, None)
     check_memory(decilm, "bfloat16", "float32", plan, 12_500_000_000)
@@ -354,7 +337,7 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     with pytest.raises(ValueError, match=r"needed \(cache and activations of 10000.*--batch 628 would fit$"):
         check_memory(decilm, None, "float32", Plan(batch_sizes=(1, 10_000)), 20_000_000_000)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 1_000_000)
-    code, out, err = run(capsys, "--config", config_file, "--random", *QUICK)
+    code, out, err = run_command("bench", "--config", config_file, "--random", *QUICK)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "not even one layer" in err
 
@@ -387,22 +370,22 @@ def test_memory_is_checked_before_it_is_taken(capsys, config_file, monkeypatch):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
-    code, out, err = run(capsys, *arguments)
+def test_bad_input_gives_one_line_and_exit_2(run_command, arguments, message):
+    code, out, err = run_command("bench", *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert message in err
 
 
-def test_ctrl_c_ends_with_130(capsys, monkeypatch):
+def test_ctrl_c_ends_with_130(run_command, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "measure", interrupt)
-    assert run(capsys) == (130, "", "interrupted\n")
+    assert run_command("bench") == (130, "", "interrupted\n")
 
 
-def test_help_shows_an_example(capsys):
-    code, out, _ = run(capsys, "--help")
+def test_help_shows_an_example(run_command):
+    code, out, _ = run_command("bench", "--help")
     assert code == 0
     assert "example: minidecilm bench" in " ".join(out.split())
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,27 +14,17 @@ import pytest
 import safetensors.numpy
 
 from minidecilm import load, preset, write_random_checkpoint
-from minidecilm.cli.main import main
-from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights import checkpoint_writer, random_weights
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.weights.checkpoint_writer import plan_shards, write_checkpoint
 from minidecilm.weights.quantize import quantize_checkpoint
 from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
+from tests.configs import TINY
 
 GOLDEN = Path(os.environ.get("MINIDECILM_GOLDEN", Path(__file__).parents[1] / "golden" / "deci_tiny"))
-TINY = Config(
-    vocab_size=32,
-    hidden_size=8,
-    num_attention_heads=4,
-    head_dim=4,
-    layers=(LayerConfig(4, 16), LayerConfig(1, 16), LayerConfig(2, 16)),
-    max_position_embeddings=64,
-    rope_factor=2.0,
-)
 INDEX = "model.safetensors.index.json"
-SHARD_BYTES = 2000
+SHARD_BYTES = 1500
 
 
 @pytest.fixture
@@ -203,8 +193,8 @@ def test_generation_config_adds_end_ids(single: Path, found: dict[str, object], 
         ("", "not valid JSON"),
         ("[]", "expected a JSON object"),
         *(
-            (f'{{"eos_token_id": {value}}}', "eos_token_id: expected an id from 0 to 31, or a list of them")
-            for value in ("32", "-1", "2.0", "true", '"2"', "[2, 32]", "[[2]]", "{}")
+            (f'{{"eos_token_id": {value}}}', "eos_token_id: expected an id from 0 to 15, or a list of them")
+            for value in ("16", "-1", "2.0", "true", '"2"', "[2, 16]", "[[2]]", "{}")
         ),
     ],
 )
@@ -216,7 +206,9 @@ def test_a_wrong_generation_config(single: Path, text: str, message: str) -> Non
         assert open_checkpoint(single, ignore_config_keys=["eos_token_id"]).config.eos_token_ids == (2,)
 
 
-def test_ignored_keys_reach_every_reader(single: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_keys_reach_every_reader(
+    single: Path, run_command: Callable[..., tuple[int, str, str]]
+) -> None:
     with edited_json(single / "config.json") as config:
         config |= {"attention_sinks": 4, "quantization_config": {"bits": 4}}
     keys = ["attention_sinks", "quantization_config"]
@@ -224,25 +216,26 @@ def test_ignored_keys_reach_every_reader(single: Path, capsys: pytest.CaptureFix
     assert load(single, ignore_config_keys=keys).config == TINY
     packed, options = single.parent / "packed", [f"--ignore-config-key={key}" for key in keys]
     for command in (
-        ["info", str(single)],
-        ["info", str(single / "config.json")],
-        ["compare", str(single), "--tokens", "4"],
-        ["plot", "kv-heads", str(single), "--out", str(single.parent / "a.svg")],
-        ["quantize", str(single), str(packed)],
+        ["info", single],
+        ["info", single / "config.json"],
+        ["compare", single, "--tokens", 4],
+        ["plot", "kv-heads", single, "--out", single.parent / "a.svg"],
+        ["quantize", single, packed],
     ):
-        assert main(command) == 2
-        assert "attention_sinks" in capsys.readouterr().err
-        assert main([*command, *options]) == 0, command
+        code, _, err = run_command(*command)
+        assert code == 2
+        assert "attention_sinks" in err
+        assert run_command(*command, *options)[0] == 0, command
     assert open_checkpoint(packed).config == TINY
     for command, next_fault in (  # what is said once the keys are passed over
-        (["generate", "a", "--model", str(single)], "tokenizer.model is missing"),
-        (["bench", str(single), "--kv-cache", "int3"], "int3"),
-        (["bench", "--config", str(single / "config.json"), "--random", "--layers", "99"], "99"),
+        (["generate", "a", "--model", single], "tokenizer.model is missing"),
+        (["bench", single, "--kv-cache", "int3"], "int3"),
+        (["bench", "--config", single / "config.json", "--random", "--layers", 99], "99"),
     ):
-        assert main(command) == 2
-        assert "attention_sinks" in capsys.readouterr().err
-        assert main([*command, *options]) == 2
-        assert next_fault in capsys.readouterr().err
+        for passed_over, fault in (([], "attention_sinks"), (options, next_fault)):
+            code, _, err = run_command(*command, *passed_over)
+            assert code == 2
+            assert fault in err
 
 
 @pytest.mark.parametrize("total_size", [0, "all", None])
@@ -296,9 +289,9 @@ def test_every_value_of_a_tied_head_is_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        pytest.param(np.zeros((32, 8), ml_dtypes.bfloat16), id="values"),
-        pytest.param(np.zeros((32, 8), np.float32), id="dtype"),
-        pytest.param(np.zeros((8, 32), ml_dtypes.bfloat16), id="shape"),
+        pytest.param(np.zeros((16, 8), ml_dtypes.bfloat16), id="values"),
+        pytest.param(np.zeros((16, 8), np.float32), id="dtype"),
+        pytest.param(np.zeros((8, 16), ml_dtypes.bfloat16), id="shape"),
         pytest.param(np.zeros((), ml_dtypes.bfloat16), id="scalar"),
     ],
 )
@@ -328,7 +321,7 @@ def test_a_missing_tensor(single: Path) -> None:
     assert message.startswith(
         f"{single / 'model.safetensors'}: tensor model.layers.1.mlp.up_proj.weight: expected"
     )
-    assert "(16, 8)" in message
+    assert "(12, 8)" in message
     assert "1 more" in message
 
 
@@ -403,7 +396,7 @@ def test_a_tensor_that_the_index_does_not_know(sharded: Path) -> None:
 
 def test_a_tensor_in_two_files(sharded: Path) -> None:
     with edited_tensors(sharded / "model-00004-of-00004.safetensors") as tensors:
-        tensors["model.embed_tokens.weight"] = np.zeros((32, 8), np.float32)
+        tensors["model.embed_tokens.weight"] = np.zeros((16, 8), np.float32)
     message = refusal(sharded)
     assert "tensor 'model.embed_tokens.weight'" in message
     assert "model-00001-of-00004.safetensors" in message

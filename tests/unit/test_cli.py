@@ -16,34 +16,23 @@ import pytest
 
 import minidecilm
 from minidecilm.catalog import DEMO_FOLDER
-from minidecilm.cli.main import main
 from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 from tests import checks
 
 
-def run(capsys, *arguments):
-    """Return exit code, stdout and stderr of the command line."""
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_generate_prints_the_text_and_nothing_else(capsys):
+def test_generate_prints_the_text_and_nothing_else(run_command):
     options = {"max_new_tokens": 20, "temperature": 0.7, "seed": 3}
     expected = minidecilm.generate("Once upon a time", **options)
     arguments = ("--max-new-tokens", 20, "--temperature", 0.7, "--seed", 3)
-    assert run(capsys, "generate", "Once upon a time", *arguments)[:2] == (0, expected + "\n")
-    echoed = run(capsys, "generate", "Once upon a time", "--echo", *arguments)
+    assert run_command("generate", "Once upon a time", *arguments)[:2] == (0, expected + "\n")
+    echoed = run_command("generate", "Once upon a time", "--echo", *arguments)
     assert echoed[:2] == (0, "Once upon a time" + expected + "\n")
 
 
-def test_generate_says_in_one_line_what_it_took(capsys):
+def test_generate_says_in_one_line_what_it_took(run_command):
     totals = minidecilm.Totals()
     minidecilm.generate("Once upon a time", max_new_tokens=20, temperature=0, totals=totals)
-    err = run(capsys, "generate", "Once upon a time", "--max-new-tokens", 20, "--temperature", 0)[2]
+    err = run_command("generate", "Once upon a time", "--max-new-tokens", 20, "--temperature", 0)[2]
     assert len(err.splitlines()) == 1
     found = re.fullmatch(
         r"read (\S+) tokens \((\S+) a second\), wrote (\S+) \((\S+) a second\), cache (\S+) bytes\n", err
@@ -82,10 +71,10 @@ def test_generate_reads_standard_input():
     ],
     ids=repr,
 )
-def test_one_newline_is_cut_off_and_nothing_else(capsys, monkeypatch, text, prompt):
+def test_one_newline_is_cut_off_and_nothing_else(run_command, monkeypatch, text, prompt):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", lambda self, prompt, **options: iter([prompt]))
-    assert run(capsys, "generate", "-")[:2] == (0, prompt + "\n")
+    assert run_command("generate", "-")[:2] == (0, prompt + "\n")
 
 
 def test_standard_input_that_is_no_utf_8_is_called_that():
@@ -172,10 +161,10 @@ def test_bars_never_run_into_the_text_on_a_terminal(to_terminal):
     assert shown[-1 if shown[-1] else -2].startswith("read 5 tokens (")
 
 
-def test_generate_writes_a_trace(capsys, tmp_path):
+def test_generate_writes_a_trace(run_command, tmp_path):
     file = tmp_path / "trace.json"
-    code, _, _ = run(
-        capsys, "generate", "One day", "--max-new-tokens", 4, "--temperature", 0, "--trace", file
+    code, _, _ = run_command(
+        "generate", "One day", "--max-new-tokens", 4, "--temperature", 0, "--trace", file
     )
     assert code == 0
     trace = json.loads(file.read_text())
@@ -227,8 +216,8 @@ def test_generate_writes_a_trace(capsys, tmp_path):
     ],
     ids=lambda value: " ".join(map(str, value))[:50] if isinstance(value, list) else "",
 )
-def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
-    code, out, err = run(capsys, *arguments)
+def test_bad_input_gives_one_line_and_exit_2(run_command, arguments, message):
+    code, out, err = run_command(*arguments)
     assert code == 2
     assert out == ""
     assert len(err.splitlines()) == 1
@@ -236,14 +225,14 @@ def test_bad_input_gives_one_line_and_exit_2(capsys, arguments, message):
 
 
 @pytest.mark.parametrize("command", [[], ["generate"], ["info"], ["quantize"], ["compare"]])
-def test_help_shows_an_example(capsys, command):
-    code, out, _ = run(capsys, *command, "--help")
+def test_help_shows_an_example(run_command, command):
+    code, out, _ = run_command(*command, "--help")
     assert code == 0
     assert not command or f"example: minidecilm {command[0]}" in " ".join(out.split())
 
 
-def test_info_json_of_a_preset(capsys):
-    code, out, _ = run(capsys, "info", "DeciLM-6b", "--json")
+def test_info_json_of_a_preset(run_command):
+    code, out, _ = run_command("info", "DeciLM-6b", "--json")
     facts = json.loads(out)
     assert code == 0
     assert facts["parameters"] == 5_717_102_592
@@ -256,9 +245,9 @@ def test_info_json_of_a_preset(capsys):
 
 
 @pytest.mark.parametrize("model", ["demo", checks.GOLDEN, checks.GOLDEN / "config.json"], ids=str)
-def test_info_agrees_between_table_and_json(capsys, model):
-    facts = json.loads(run(capsys, "info", model, "--json")[1])
-    code, table, _ = run(capsys, "info", model)
+def test_info_agrees_between_table_and_json(run_command, model):
+    facts = json.loads(run_command("info", model, "--json")[1])
+    code, table, _ = run_command("info", model)
     assert code == 0
     for key in ("parameters", "weight_bytes", "kv_cache_bytes_per_token"):
         assert f"{facts[key]:,}" in table
@@ -268,39 +257,39 @@ def test_info_agrees_between_table_and_json(capsys, model):
     assert [int(row[1]) for row in rows] == facts["kv_heads_per_layer"]
 
 
-def test_quantize_then_info_and_generate(capsys, tmp_path):
+def test_quantize_then_info_and_generate(run_command, tmp_path):
     folder = tmp_path / "demo-int4"
-    code, out, err = run(capsys, "quantize", "demo", folder, "--weights", "int4", "--group", 32)
+    code, out, err = run_command("quantize", "demo", folder, "--weights", "int4", "--group", 32)
     assert (code, out) == (0, "")
-    facts = json.loads(run(capsys, "info", folder, "--json")[1])
-    plain = json.loads(run(capsys, "info", "demo", "--json")[1])
+    facts = json.loads(run_command("info", folder, "--json")[1])
+    plain = json.loads(run_command("info", "demo", "--json")[1])
     assert facts["parameters"] == plain["parameters"]
     assert facts["dtypes"]["storage"] == ["bfloat16", "int4", "int8"]
     assert (facts["group"], plain["group"]) == (32, None)
     assert f"{facts['weight_bytes']:,} bytes of weights, {facts['bits_per_weight']:.2f} bits each" in err
     assert facts["bits_per_weight"] == 8 * facts["weight_bytes"] / facts["parameters"]
     assert plain["bits_per_weight"] == 16
-    table = run(capsys, "info", folder)[1]
+    table = run_command("info", folder)[1]
     assert f"{facts['bits_per_weight']:.2f} bits each, storage bfloat16/int4/int8" in table
     assert "a scale per 32 columns" in table
     arguments = ("Once upon a time", "--model", folder, "--max-new-tokens", 5, "--temperature", 0)
-    code, text, _ = run(capsys, "generate", *arguments)
+    code, text, _ = run_command("generate", *arguments)
     assert code == 0
-    assert run(capsys, "generate", *arguments, "--weights", "float32")[1] == text
-    code, out, err = run(capsys, "quantize", folder, tmp_path / "again")
+    assert run_command("generate", *arguments, "--weights", "float32")[1] == text
+    code, out, err = run_command("quantize", folder, tmp_path / "again")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "expected float weights, found int4" in err
-    assert run(capsys, "generate", *arguments, "--weights", "int8")[0] == 2
+    assert run_command("generate", *arguments, "--weights", "int8")[0] == 2
 
 
-def test_compare_agrees_with_itself_across_dtypes(capsys):
-    code, out, _ = run(
-        capsys, "compare", "demo", "--dtype", "float32,float64", "--prompt", "Once upon a time"
+def test_compare_agrees_with_itself_across_dtypes(run_command):
+    code, out, _ = run_command(
+        "compare", "demo", "--dtype", "float32,float64", "--prompt", "Once upon a time"
     )
     assert (code, out[:14]) == (0, "the same withi")
 
 
-def test_compare_names_the_first_stage_and_layer(capsys, tmp_path):
+def test_compare_names_the_first_stage_and_layer(run_command, tmp_path):
     """A copy of the checkpoint with one weight of layer 3 changed: the first stage that shows it is named."""
     import shutil
 
@@ -316,17 +305,17 @@ def test_compare_names_the_first_stage_and_layer(capsys, tmp_path):
     tensors[name] = tensors[name].copy()
     tensors[name][0] += 1
     save_file(tensors, shard)
-    code, out, _ = run(capsys, "compare", checks.GOLDEN, tmp_path)
+    code, out, _ = run_command("compare", checks.GOLDEN, tmp_path)
     assert code == 1
     assert out.startswith("first difference: v of layer 3")
-    result = json.loads(run(capsys, "compare", checks.GOLDEN, tmp_path, "--json")[1])
+    result = json.loads(run_command("compare", checks.GOLDEN, tmp_path, "--json")[1])
     assert (result["first_difference"]["layer"], result["first_difference"]["stage"]) == (3, "v")
 
 
-def test_compare_sees_rotary_policies_part_beyond_m(capsys):
-    short = run(capsys, "compare", checks.GOLDEN, "--rope", "reference,exact", "--tokens", 64)
+def test_compare_sees_rotary_policies_part_beyond_m(run_command):
+    short = run_command("compare", checks.GOLDEN, "--rope", "reference,exact", "--tokens", 64)
     assert short[0] == 0
-    code, out, _ = run(capsys, "compare", checks.GOLDEN, "--rope", "reference,exact", "--tokens", 65)
+    code, out, _ = run_command("compare", checks.GOLDEN, "--rope", "reference,exact", "--tokens", 65)
     assert code == 1
     assert "attention_weights of layer 0" in out
 
@@ -419,12 +408,12 @@ def test_a_full_disk_behind_standard_output_is_named(arguments):
     )
 
 
-def test_running_out_of_memory_is_said(capsys, monkeypatch):
+def test_running_out_of_memory_is_said(run_command, monkeypatch):
     def out_of_memory(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr("minidecilm.cli.generate.load", out_of_memory)
-    assert run(capsys, "generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")
+    assert run_command("generate", "Once") == (2, "", "minidecilm generate: not enough memory\n")
 
 
 def test_a_full_disk_behind_standard_error_takes_nothing_from_the_text():
@@ -446,17 +435,17 @@ def test_a_full_disk_behind_standard_error_takes_nothing_from_the_text():
     ],
     ids=["long", "latin-1", "mark"],
 )
-def test_what_standard_input_holds(capsys, monkeypatch, data, expected):
+def test_what_standard_input_holds(run_command, monkeypatch, data, expected):
     monkeypatch.setattr("minidecilm.cli.generate._MAX_PROMPT_BYTES", 10)
     data = data.encode() if isinstance(data, str) else data
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    code, out, err = run(capsys, "generate", "-")
+    code, out, err = run_command("generate", "-")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert expected in err
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_numbers_that_overflow_are_named_by_every_command_that_runs_a_model(capsys, tmp_path, backend):
+def test_numbers_that_overflow_are_named_by_every_command_that_runs_a_model(run_command, tmp_path, backend):
     folder = shutil.copytree(checks.GOLDEN, tmp_path / "huge")
     name = "model.layers.3.mlp.down_proj.weight"
     index = json.loads((folder / "model.safetensors.index.json").read_text())
@@ -465,9 +454,9 @@ def test_numbers_that_overflow_are_named_by_every_command_that_runs_a_model(caps
     tensors[name] = tensors[name] * tensors[name].dtype.type(1e30)
     write_safetensors(shard, [TensorSource.from_array(*item) for item in tensors.items()])
     fault = "input_layernorm of layer 4 vanishes"
-    code, _, err = run(capsys, "compare", folder, "--tokens", 5, "--backend", backend)
+    code, _, err = run_command("compare", folder, "--tokens", 5, "--backend", backend)
     assert f"the first run: {fault}" in err
     assert f"the second run: {fault}" in err
-    code, out, err = run(capsys, "bench", folder, "--backend", backend)
+    code, out, err = run_command("bench", folder, "--backend", backend)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"minidecilm bench: {fault}")

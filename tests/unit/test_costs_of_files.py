@@ -8,23 +8,14 @@ import minidecilm
 from minidecilm import costs, write_random_checkpoint
 from minidecilm.cache import KVCache
 from minidecilm.catalog import DEMO_FOLDER
-from minidecilm.config import Config, LayerConfig
+from minidecilm.config import LayerConfig
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS
 from minidecilm.weights.quantize import quantize_checkpoint
 from minidecilm.weights.random_weights import random_weights
 from minidecilm.weights.scheme import Scheme
 from tests import checks
-
-# No size is a multiple of a panel of 16 rows, of 8 columns, or of a group.
-ODD = Config(
-    vocab_size=37,
-    hidden_size=20,
-    num_attention_heads=5,
-    head_dim=6,
-    layers=(LayerConfig(5, 45), LayerConfig(1, 45)),
-    max_position_embeddings=64,
-)
+from tests.configs import ODD
 
 
 def tensors_of(weights):

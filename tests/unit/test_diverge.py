@@ -12,7 +12,6 @@ from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES
 from minidecilm.weights.checkpoint_writer import TensorSource, write_checkpoint
 from tests import checks
-from tests.unit.test_cli import run
 
 IDS = [[5, 1, 9, 400]]
 
@@ -110,19 +109,19 @@ def test_architectures_that_differ_are_refused(model):
         compare(model, shallow, IDS)
 
 
-def test_the_command_names_nan_as_the_first_difference_and_the_most(capsys, nan_folder):
-    code, out, _ = run(capsys, "compare", checks.GOLDEN, nan_folder, "--tokens", 4)
+def test_the_command_names_nan_as_the_first_difference_and_the_most(run_command, nan_folder):
+    code, out, _ = run_command("compare", checks.GOLDEN, nan_folder, "--tokens", 4)
     assert code == 1
     assert out.startswith("first difference: down_proj of layer 3, nan of its largest value")
     arguments = (nan_folder, nan_folder, "--tokens", 4, "--tolerance", "inf")
-    code, out, _ = run(capsys, "compare", *arguments)
+    code, out, _ = run_command("compare", *arguments)
     assert code == 1
     assert out.endswith("most, nan, at down_proj of layer 3\n")
 
 
-def test_json_of_the_command_has_no_number_that_json_has_not(capsys, nan_folder):
+def test_json_of_the_command_has_no_number_that_json_has_not(run_command, nan_folder):
     arguments = (checks.GOLDEN, nan_folder, "--tokens", 4, "--tolerance", "inf", "--json")
-    code, out, _ = run(capsys, "compare", *arguments)
+    code, out, _ = run_command("compare", *arguments)
 
     def refuse(number):
         raise AssertionError(f"{number} is not JSON")

@@ -7,7 +7,6 @@ import pytest
 
 import minidecilm
 from minidecilm import plots, preset
-from minidecilm.cli.main import main
 from minidecilm.observe import Recorder
 from minidecilm.plots.axes import points_of
 
@@ -21,13 +20,13 @@ FLOATS = ("bfloat16", "float32")
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(monkeypatch, tmp_path, run_command):
     """Run `minidecilm plot` and return the figure that it would have written."""
 
     def draw(*arguments):
         figures = []
         monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
-        assert main(["plot", *map(str, arguments), "--out", str(tmp_path / "p.svg")]) == 0
+        assert run_command("plot", *arguments, "--out", tmp_path / "p.svg")[0] == 0
         return figures[0]
 
     return draw

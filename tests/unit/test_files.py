@@ -9,10 +9,8 @@ import threading
 import pytest
 
 from minidecilm import write_random_checkpoint
-from minidecilm.config import Config, LayerConfig
 from minidecilm.files import replacing, temporary_beside
-
-TINY = Config(32, 8, 2, 4, (LayerConfig(2, 16),), 64)
+from tests.configs import TINY
 
 
 def test_a_link_is_written_through(tmp_path):

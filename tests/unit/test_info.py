@@ -2,33 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from minidecilm import costs, write_random_checkpoint
 from minidecilm.catalog import DEMO_FOLDER, Model, comparison, find_model
 from minidecilm.cli.info import comparison_text
-from minidecilm.cli.main import main
 from minidecilm.config import Config, LayerConfig
 from minidecilm.presets import preset
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.quantize import quantize_checkpoint
+from tests.configs import SMALL
 from tests.unit.test_config import ORIGINAL
 
 
-def run(capsys, *arguments):
-    """Return exit code, stdout and stderr of `minidecilm info`."""
-    try:
-        code = main(["info", *map(str, arguments)])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-def test_json_keeps_its_keys_and_adds_the_comparison(capsys):
-    alone = json.loads(run(capsys, "decilm-6b", "--json")[1])
-    code, out, err = run(capsys, "decilm-6b", "--compare", "llama-2-7b", "--json")
+def test_json_keeps_its_keys_and_adds_the_comparison(run_command):
+    alone = json.loads(run_command("info", "decilm-6b", "--json")[1])
+    code, out, err = run_command("info", "decilm-6b", "--compare", "llama-2-7b", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert {key: found[key] for key in alone} == alone
@@ -55,23 +46,14 @@ def test_json_keeps_its_keys_and_adds_the_comparison(capsys):
     assert all(row["ratio"] == row["other"] / row["model"] for row in compared.values())
 
 
-OWN = Config(
-    vocab_size=80,
-    hidden_size=64,
-    num_attention_heads=4,
-    head_dim=16,
-    layers=(LayerConfig(4, 96), LayerConfig(1, 96), LayerConfig(2, 96)),
-    max_position_embeddings=512,
-    rope_theta=20_000.0,
-    rope_factor=3.0,
-)
+OWN = replace(SMALL, max_position_embeddings=512, rope_theta=20_000.0, rope_factor=3.0)
 
 
-def test_every_fact_by_hand(capsys, tmp_path):
+def test_every_fact_by_hand(run_command, tmp_path):
     """Of a quantised model with other layers and numbers than any preset; as JSON and as a table."""
     write_random_checkpoint(OWN, tmp_path / "own")
     quantize_checkpoint(tmp_path / "own", tmp_path / "packed", "int8", 32)
-    found = json.loads(run(capsys, tmp_path / "packed", "--json")[1])
+    found = json.loads(run_command("info", tmp_path / "packed", "--json")[1])
     # q, o: 64 x 64 each; k, v: 16 K x 64 each; gate, up, down: 96 x 64 each; two norms
     layers = [2 * 64 * 64 + 2 * 16 * K * 64 + 3 * 96 * 64 + 2 * 64 for K in (4, 1, 2)]
     parameters = sum(layers) + 2 * 80 * 64 + 64
@@ -105,7 +87,7 @@ def test_every_fact_by_hand(capsys, tmp_path):
         ],
     }
     assert 8.5 < found["bits_per_weight"] < 11  # embedding and norms keep 16
-    _, *lines = run(capsys, tmp_path / "packed")[1].splitlines()
+    _, *lines = run_command("info", tmp_path / "packed")[1].splitlines()
     said = [re.sub(" {2,}", " | ", line.strip()) for line in lines if line.strip()]
     rows = [f"{n} | {K} | {4 // K} | 96 | {layers[n]:,} | {64 * K}" for n, K in enumerate((4, 1, 2))]
     assert said == [
@@ -122,9 +104,11 @@ def test_every_fact_by_hand(capsys, tmp_path):
     ]
 
 
-def test_table_says_what_json_says(capsys):
-    compared = json.loads(run(capsys, "decilm-6b", "--compare", "mistral-7b", "--json")[1])["comparison"]
-    code, out, err = run(capsys, "decilm-6b", "--compare", "mistral-7b")
+def test_table_says_what_json_says(run_command):
+    compared = json.loads(run_command("info", "decilm-6b", "--compare", "mistral-7b", "--json")[1])[
+        "comparison"
+    ]
+    code, out, err = run_command("info", "decilm-6b", "--compare", "mistral-7b")
     head, *rows = out.splitlines()
     assert (code, err, len(rows)) == (0, "", len(compared))
     assert head.split("  ")[-1].strip() == "mistral-7b / decilm-6b"
@@ -135,10 +119,10 @@ def test_table_says_what_json_says(capsys):
         assert float(ratio.replace(",", "")) == pytest.approx(found["ratio"], abs=5e-3)
 
 
-def test_a_folder_is_compared_by_the_bytes_of_its_files(capsys, tmp_path):
+def test_a_folder_is_compared_by_the_bytes_of_its_files(run_command, tmp_path):
     folder = tmp_path / "demo-int4"
     quantize_checkpoint(DEMO_FOLDER, folder)
-    compared = json.loads(run(capsys, "demo", "--compare", folder, "--json")[1])["comparison"]
+    compared = json.loads(run_command("info", "demo", "--compare", folder, "--json")[1])["comparison"]
     found = compared["weight_bytes"]
     assert (found["model"], found["other"]) == tuple(open_checkpoint(f).nbytes for f in (DEMO_FOLDER, folder))
     assert found["ratio"] < 0.5
@@ -162,17 +146,17 @@ def test_what_fits_nowhere_has_no_ratio():
     ],
 )
 @pytest.mark.parametrize("options", [[], ["--compare", "decilm-6b"], ["--compare"]], ids=str)
-def test_a_wrong_config_is_refused_on_either_side(capsys, tmp_path, changes, message, options):
+def test_a_wrong_config_is_refused_on_either_side(run_command, tmp_path, changes, message, options):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(ORIGINAL | changes))
     arguments = ["decilm-6b", *options, path] if options == ["--compare"] else [path, *options]
-    code, out, err = run(capsys, *arguments)
+    code, out, err = run_command("info", *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert message in err
     assert str(path) in err
 
 
-def test_an_unknown_other_is_one_line(capsys):
-    code, out, err = run(capsys, "decilm-6b", "--compare", "gpt-5")
+def test_an_unknown_other_is_one_line(run_command):
+    code, out, err = run_command("info", "decilm-6b", "--compare", "gpt-5")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "no preset, config.json or folder 'gpt-5'" in err

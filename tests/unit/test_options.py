@@ -21,18 +21,17 @@ from minidecilm.experiments import compare as diverge
 from minidecilm.model import DeciLM
 from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
-from tests.unit.test_bench import TINY
-from tests.unit.test_cli import run
+from tests.configs import SMALL
 from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
 DRAWN = ("kv_cache_by_batch", "largest_batch", "throughput", "roofline", "attention_maps")
 APART = diverge.Difference(3, "v", 0.01)
 FILES = {
-    "tiny.json": TINY.to_dict(),
-    "one.json": replace(TINY, layers=TINY.layers[:1]).to_dict(),
+    "tiny.json": SMALL.to_dict(),
+    "one.json": replace(SMALL, layers=SMALL.layers[:1]).to_dict(),
     "desktop.json": DESKTOP,
-    "odd.json": TINY.to_dict() | {"odd": 1},
+    "odd.json": SMALL.to_dict() | {"odd": 1},
 }
 
 
@@ -267,7 +266,7 @@ def test_every_option_has_a_case(command):
 
 
 @pytest.fixture
-def record(monkeypatch, tmp_path, capsys):
+def record(monkeypatch, tmp_path, run_command):
     """Run a command; return exit code and output, and what was opened, asked for, drawn and written."""
     from matplotlib.colors import to_hex
 
@@ -339,7 +338,7 @@ def record(monkeypatch, tmp_path, capsys):
         (folder / "odd" / "config.json").unlink()
         known = json.loads((checks.GOLDEN / "config.json").read_text())
         (folder / "odd" / "config.json").write_text(json.dumps(known | {"odd": 1}))
-        found["code"], found["stdout"], _ = run(capsys, command, *shlex.split(arguments))
+        found["code"], found["stdout"], _ = run_command(command, *shlex.split(arguments))
         for number, model in enumerate(networks, 1):
             facts = {name: str(getattr(model, name)) for name in ("dtype", "rope_policy", "kv_cache")}
             facts |= {"backend": model.backend.name, "layers": len(model.config.layers)}

@@ -12,15 +12,14 @@ from minidecilm import preset
 from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from tests import checks
-from tests.unit.test_cli import run
 
 NAMES = [*OF_CONFIGS, *OF_A_RUN]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_plot_of_the_demo_model(capsys, tmp_path, name):
+def test_every_plot_of_the_demo_model(run_command, tmp_path, name):
     file, numbers = tmp_path / "plot.svg", tmp_path / "plot.csv"
-    assert run(capsys, "plot", name, "demo", "--out", file, "--csv", numbers) == (
+    assert run_command("plot", name, "demo", "--out", file, "--csv", numbers) == (
         0,
         f"wrote {file} and {numbers}\n",
         "",
@@ -33,27 +32,27 @@ def test_every_plot_of_the_demo_model(capsys, tmp_path, name):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux only")
-def test_a_folder_whose_name_is_no_text(tmp_path, capsys):
+def test_a_folder_whose_name_is_no_text(tmp_path, run_command):
     folder = tmp_path / os.fsdecode(b"na\xefve")
     shutil.copytree(DEMO_FOLDER, folder)
     file, numbers = folder / "heads.png", folder / "heads.csv"
-    assert run(capsys, "plot", "kv-heads", folder, "--out", file, "--csv", numbers)[0] == 0
+    assert run_command("plot", "kv-heads", folder, "--out", file, "--csv", numbers)[0] == 0
     assert "na\ufffdve" in numbers.read_text(encoding="utf-8")
 
 
-def test_links_in_a_circle(tmp_path, capsys):
+def test_links_in_a_circle(tmp_path, run_command):
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
-    code, _, err = run(
-        capsys, "plot", "kv-heads", "--out", tmp_path / "a.svg", "--csv", tmp_path / "loop.csv"
+    code, _, err = run_command(
+        "plot", "kv-heads", "--out", tmp_path / "a.svg", "--csv", tmp_path / "loop.csv"
     )
     assert (code, err.count("\n")) == (2, 1)
     assert "links lead in a circle" in err
 
 
-def test_formats(capsys, tmp_path):
+def test_formats(run_command, tmp_path):
     starts = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
     for suffix, start in starts.items():
-        assert run(capsys, "plot", "kv-heads", "--out", tmp_path / f"p.{suffix}")[0] == 0
+        assert run_command("plot", "kv-heads", "--out", tmp_path / f"p.{suffix}")[0] == 0
         assert (tmp_path / f"p.{suffix}").read_bytes().startswith(start)
 
 
@@ -90,9 +89,9 @@ def test_formats(capsys, tmp_path):
     ],
     ids=lambda value: " ".join(map(str, value))[:50] if isinstance(value, list) else "",
 )
-def test_bad_input_gives_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, arguments, message):
+def test_bad_input_gives_one_line_and_leaves_nothing(run_command, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, "plot", *arguments)
+    code, out, err = run_command("plot", *arguments)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert message in err
@@ -100,25 +99,25 @@ def test_bad_input_gives_one_line_and_leaves_nothing(capsys, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("heads", [None, [7] * 32], ids=["no KV heads", "7 for 32 query heads"])
-def test_wrong_kv_heads_are_refused(capsys, tmp_path, heads):
+def test_wrong_kv_heads_are_refused(run_command, tmp_path, heads):
     values = preset("decilm-6b").to_dict()
     del values["num_key_value_heads_per_layer"]
     if heads is not None:
         values["num_key_value_heads_per_layer"] = heads
     (tmp_path / "config.json").write_text(json.dumps(values))
     for name in OF_CONFIGS:
-        code, _, err = run(capsys, "plot", name, tmp_path / "config.json", "--out", tmp_path / "p.svg")
+        code, _, err = run_command("plot", name, tmp_path / "config.json", "--out", tmp_path / "p.svg")
         assert code == 2
         assert "num_key_value_heads_per_layer" in err
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_odd_names_and_short_contexts(capsys, tmp_path):
+def test_odd_names_and_short_contexts(run_command, tmp_path):
     values = preset("decilm-6b").to_dict() | {"max_position_embeddings": 16}
     for name in ("_under.json", "a$b$.json"):
         (tmp_path / name).write_text(json.dumps(values))
         arguments = ("plot", "kv-cache", tmp_path / name, "--csv", tmp_path / "p.csv")
-        assert run(capsys, *arguments, "--out", tmp_path / "p.svg")[0] == 0
+        assert run_command(*arguments, "--out", tmp_path / "p.svg")[0] == 0
         assert len((tmp_path / "p.csv").read_text().splitlines()) == 3  # 16 and 32 tokens
 
 

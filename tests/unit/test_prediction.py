@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 
 from minidecilm import costs
-from minidecilm.config import Config, LayerConfig
+from minidecilm.config import LayerConfig
 from minidecilm.costs import Device
 from minidecilm.presets import preset
+from tests.configs import SMALL
 
 FULL_SIZE = Path(__file__).parents[2] / "benchmarks" / "results" / "full_size.json"
-MIXED = Config(
-    vocab_size=80,
-    hidden_size=64,
-    num_attention_heads=4,
-    head_dim=16,
-    layers=(LayerConfig(4, 96), LayerConfig(1, 70, 2), LayerConfig(2, 96)),
-    max_position_embeddings=64,
+MIXED = replace(
+    SMALL, layers=(LayerConfig(4, 96), LayerConfig(1, 70, 2), LayerConfig(2, 96)), rope_factor=None
 )
 MACHINE = Device("machine", "A machine", 10**9, 100.0, {"float32": 1000.0, "bfloat16": 4000.0}, {})
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import minidecilm
 from minidecilm import write_random_checkpoint
 from minidecilm.catalog import DEMO_FOLDER
-from minidecilm.config import Config, LayerConfig
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.weights import checkpoint_writer, quantize
 from minidecilm.weights.checkpoint import open_checkpoint
@@ -24,16 +23,8 @@ from minidecilm.weights.packed import GROUPS, PackedWeight, packed_shapes, unpac
 from minidecilm.weights.quantize import quantize_checkpoint, quantize_weight
 from minidecilm.weights.safetensors_file import read_safetensors
 from minidecilm.weights.scheme import Scheme
+from tests.configs import ODD
 
-# Nothing is a multiple of a panel, a word or a group but the embedding's 37 rows, of which none may be.
-ODD = Config(
-    vocab_size=37,
-    hidden_size=20,
-    num_attention_heads=5,
-    head_dim=6,
-    layers=(LayerConfig(5, 45), LayerConfig(1, 45)),
-    max_position_embeddings=64,
-)
 LAYOUTS = [(bits, group) for bits in (8, 4) for group in GROUPS]
 every_layout = pytest.mark.parametrize(("bits", "group"), LAYOUTS)
 
