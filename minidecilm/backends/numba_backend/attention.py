@@ -12,10 +12,10 @@ from numba import prange
 
 from minidecilm.backends.numba_backend.compiling import inner, parallel
 from minidecilm.backends.numba_backend.registers import LANES
-from minidecilm.backends.numba_backend.tasks import KEYS, common_range, split_task, task_at
+from minidecilm.backends.numba_backend.tasks import KEYS, Job, common_range, split_task, task_at
+from minidecilm.backends.numba_backend.tiles import add_tile
 from minidecilm.backends.numba_backend.vectors import (
     add,
-    broadcast,
     exp,
     fma,
     larger,
@@ -39,12 +39,14 @@ GROUP = 32  # queries whose scores are held at a time
 STRIP = (KEYS + 1) * WIDTH
 FEW = 8  # at most so many queries take keys and values as they lie
 
+_add_tile = add_tile(ROWS, WIDTH // LANES)
+
 
 @parallel
-def attend(workers, job):
+def attend(workers, *job):
     """Do all tasks of a :class:`.tasks.Job`."""
     for worker in prange(workers):
-        _work(np.int64(worker), workers, job)
+        _work(np.int64(worker), workers, Job(*job))
 
 
 @inner
@@ -160,13 +162,13 @@ def _multiply_keys(queries, row, group, keys, D, first, end, scores, v):
     Dp = queries.shape[1]
     v, v_at, v_step = v
     for i in range(first, end, WIDTH):
-        ahead = v, v_at + (KEYS + i) * v_step, WIDTH
+        ahead = v_at + (KEYS + i) * v_step
         for r in range(0, group, ROWS):
             for j in range(r, r + ROWS):
                 store(scores, j * KEYS + i, zeros())
                 store(scores, j * KEYS + i + LANES, zeros())
-            tile = scores, r * KEYS + i, KEYS
-            _add_tile(tile, (queries, (row + r) * Dp, Dp), (keys, i * D, WIDTH), D, ahead)
+            at, to = (row + r) * Dp, r * KEYS + i
+            _add_tile(scores, to, KEYS, queries, at, Dp, keys, i * D, WIDTH, D, v, ahead, WIDTH)
 
 
 @inner
@@ -176,45 +178,11 @@ def _mix(scores, group, first, end, values, strip_step, mix, row, k):
     values, at, step = values
     k, k_at, k_step = k
     for d in range(0, Dp, WIDTH):
-        strip = values, at + first * step + d // WIDTH * strip_step, step
-        ahead = k, k_at + KEYS * (k_step + d), WIDTH
+        strip = at + first * step + d // WIDTH * strip_step
+        ahead = k_at + KEYS * (k_step + d)
         for r in range(0, group, ROWS):
-            weights = scores, r * KEYS + first, KEYS
-            _add_tile((mix, (row + r) * Dp + d, Dp), weights, strip, end - first, ahead)
-
-
-@inner
-def _add_tile(tile, a, b, depth, ahead):
-    """Add to a tile of a matrix the product of (ROWS, depth) and (depth, WIDTH) ones; meanwhile fetch others.
-
-    Each matrix is an array, the offset where it begins, and the distance between its rows.
-    """
-    (c, c0, step), (a, a0, a_step), (b, b_at, b_step), (ahead, ahead_at, ahead_step) = tile, a, b, ahead
-    a1, a2, a3 = a0 + a_step, a0 + 2 * a_step, a0 + 3 * a_step
-    c1, c2, c3 = c0 + step, c0 + 2 * step, c0 + 3 * step
-    left0, right0 = load(c, c0), load(c, c0 + LANES)
-    left1, right1 = load(c, c1), load(c, c1 + LANES)
-    left2, right2 = load(c, c2), load(c, c2 + LANES)
-    left3, right3 = load(c, c3), load(c, c3 + LANES)
-    for i in range(depth):
-        prefetch(ahead, ahead_at + i * ahead_step)
-        left, right = load(b, b_at + i * b_step), load(b, b_at + i * b_step + LANES)
-        x = broadcast(a, a0 + i)
-        left0, right0 = fma(x, left, left0), fma(x, right, right0)
-        x = broadcast(a, a1 + i)
-        left1, right1 = fma(x, left, left1), fma(x, right, right1)
-        x = broadcast(a, a2 + i)
-        left2, right2 = fma(x, left, left2), fma(x, right, right2)
-        x = broadcast(a, a3 + i)
-        left3, right3 = fma(x, left, left3), fma(x, right, right3)
-    store(c, c0, left0)
-    store(c, c0 + LANES, right0)
-    store(c, c1, left1)
-    store(c, c1 + LANES, right1)
-    store(c, c2, left2)
-    store(c, c2 + LANES, right2)
-    store(c, c3, left3)
-    store(c, c3 + LANES, right3)
+            weights, to = r * KEYS + first, (row + r) * Dp + d
+            _add_tile(mix, to, Dp, scores, weights, KEYS, values, strip, step, end - first, k, ahead, WIDTH)
 
 
 @inner

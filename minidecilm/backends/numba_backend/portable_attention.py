@@ -7,14 +7,14 @@ from numba import prange
 
 from minidecilm.backends.numba_backend.compiling import inner, parallel
 from minidecilm.backends.numba_backend.storage import widened
-from minidecilm.backends.numba_backend.tasks import KEYS, split_task, task_at
+from minidecilm.backends.numba_backend.tasks import KEYS, Job, split_task, task_at
 
 
 @parallel
-def attend(workers, job):
+def attend(workers, *job):
     """Do all tasks of a :class:`.tasks.Job`."""
     for worker in prange(workers):
-        _work(np.int64(worker), workers, job)
+        _work(np.int64(worker), workers, Job(*job))
 
 
 @inner

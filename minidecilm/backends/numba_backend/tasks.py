@@ -59,15 +59,13 @@ class Job(NamedTuple):
     totals: Array
 
 
-def attend_in_tasks(
-    attend: Callable[[int, Job], None], q: Array, k: Array, v: Array, visible: Array
-) -> Array:
+def attend_in_tasks(attend: Callable[..., None], q: Array, k: Array, v: Array, visible: Array) -> Array:
     """Mix values by :func:`minidecilm.ops.attention_weights`, keys and values read in place.
 
     Parameters
     ----------
     attend : compiled function
-        Does all tasks, by so many workers: :func:`.attention.attend`, or its portable twin.
+        Does all tasks of a job, by so many workers: :func:`.attention.attend`, or its portable twin.
     q : (B, H, T, D) float32 array
     k, v : (B, K, S, D) float32 or bfloat16 arrays
         H must be a multiple of K. The D elements of a token must lie next to each other.
@@ -92,7 +90,8 @@ def attend_in_tasks(
     mixed = np.empty((chunks, B, T, H, D), np.float32)
     peaks, totals = np.empty((2, chunks, B, T, H), np.float32)
     ranges = visible_ranges(visible)
-    attend(workers, Job(queries, *_flat(k), *_flat(v), K, visible, ranges, blocks, mixed, peaks, totals))
+    # One by one: Numba takes long to see what kind of named tuple it is given.
+    attend(workers, *Job(queries, *_flat(k), *_flat(v), K, visible, ranges, blocks, mixed, peaks, totals))
     if chunks > 1:
         combine(mixed, peaks, totals)
     return np.asarray(mixed[0].swapaxes(1, 2))  # (B, H, T, D)
@@ -102,9 +101,9 @@ def _flat(array: Array) -> tuple[Array, Array]:
     """See keys or values as one row of elements; with the distance between rows, heads and tokens."""
     if min(array.strides) < 0:
         array = array.copy()
-    steps = np.array(array.strides) // array.itemsize
-    end = 1 + int((np.array(array.shape) - 1) @ steps)
-    return np.lib.stride_tricks.as_strided(seen(array), (end,), (array.itemsize,)), steps[:3]
+    steps = [stride // array.itemsize for stride in array.strides]
+    end = 1 + sum((size - 1) * step for size, step in zip(array.shape, steps, strict=True))
+    return np.lib.stride_tricks.as_strided(seen(array), (end,), (array.itemsize,)), np.array(steps[:3])
 
 
 @serial

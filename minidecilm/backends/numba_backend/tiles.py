@@ -2,8 +2,8 @@
 
 How many sums fit depends on the CPU's registers, so the tiles are made here for any size, by writing LLVM
 code in a Python loop: a tile of 3 weight rows x 4 tokens is the same few lines as one of 4 x 1. Each function
-``..._tile`` makes one; the kernels of :mod:`.linear` call them. As in :mod:`.vectors`, offsets count elements
-and nothing is checked.
+``..._tile`` makes one; the kernels of :mod:`.linear` and :mod:`.attention` call them. As in :mod:`.vectors`,
+offsets count elements and nothing is checked.
 """
 
 from collections.abc import Iterable
@@ -175,6 +175,33 @@ def outer_tile(tokens: int, parts: int) -> Any:
         code.store("sums", [total.get() for total in totals], code["s"])
 
     return tile("weights w x x_offset sums s count", write)
+
+
+def add_tile(rows: int, parts: int) -> Any:
+    """Make ``tile(c, c_at, c_step, a, a_at, a_step, b, b_at, b_step, depth, ahead, ahead_at, ahead_step)``.
+
+    Adds to a tile of `rows` by `parts` registers of c the product of (rows, depth) of a with (depth, parts
+    registers) of b; meanwhile asks for a line of `ahead` for each of `depth`. Each matrix is an array, the
+    offset where it begins, and the distance between its rows.
+    """
+
+    def write(code: Writer) -> None:
+        within = [(row, part * LANES) for row in range(rows) for part in range(parts)]
+        places = [code.at(code["c_at"], (row, code["c_step"]), column) for row, column in within]
+        totals = [Sum(code, code.call(vectors.load, "c", place)) for place in places]
+        with code.loop(code["depth"]) as (i, _):
+            code.call(vectors.prefetch, "ahead", code.at(code["ahead_at"], (i, code["ahead_step"])))
+            b_at = code.at(code["b_at"], (i, code["b_step"]))
+            loaded = [code.call(vectors.load, "b", code.at(b_at, part * LANES)) for part in range(parts)]
+            for row in range(rows):
+                x = code.call(vectors.broadcast, "a", code.at(code["a_at"], (row, code["a_step"]), i))
+                for part in range(parts):
+                    total = totals[row * parts + part]
+                    total.set(code.call(vectors.fma, x, loaded[part], total.get()))
+        for place, total in zip(places, totals, strict=True):
+            code.call(vectors.store, "c", place, total.get())
+
+    return tile("c c_at c_step a a_at a_step b b_at b_step depth ahead ahead_at ahead_step", write)
 
 
 def packed_tile(tokens: int) -> Any:
