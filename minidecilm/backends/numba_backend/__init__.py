@@ -3,8 +3,8 @@
 Two sets of kernels with one meaning. The explicit ones (:mod:`.linear`, :mod:`.attention`,
 :mod:`.elementwise`) say what every vector register holds, and need AVX2 or AVX-512 VNNI; the portable ones
 are plain loops for every other CPU. What they share has files of its own: :mod:`.tasks` of attention, and
-:mod:`.storage`, which says what kernels see stored numbers as. Compiled code is kept on disk, so only the first run of a machine waits
-for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
+:mod:`.storage`, which says what kernels see stored numbers as. Compiled code is kept on disk, so only the
+first run of a machine waits for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
