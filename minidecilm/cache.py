@@ -10,9 +10,9 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from minidecilm.backends.host import HOST, Host, Visible
+from minidecilm.backends.host import HOST, Host
 from minidecilm.config import Config
-from minidecilm.ops import Array
+from minidecilm.ops import Array, Visible
 
 #: Names of what keys and values may be stored as; "compute" stands for the compute dtype.
 KV_CACHES = ("compute", "float32", "bfloat16")

@@ -5,6 +5,7 @@ G = H / K queries per KV head, D head_dim, E hidden size, F feed-forward size, V
 Backends may compute the same faster; none may compute anything else.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,29 @@ def merge_heads(x: Array) -> Array:
     """Lay heads side by side again: (B, heads, T, D) -> (B, T, heads * D)."""
     B, heads, T, D = x.shape
     return x.swapaxes(1, 2).reshape(B, T, heads * D)
+
+
+@dataclass(frozen=True)
+class Visible:
+    """Which slots each new token may attend to: real tokens, not later than itself.
+
+    ``np.asarray`` makes it a (B, T, S) bool array. A backend that can do without one reads `real`.
+
+    Attributes
+    ----------
+    real : (B, S) bool array
+        Slots that hold a token.
+    new : int
+        T; the new tokens are in the last slots.
+    """
+
+    real: Array
+    new: int
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        slots = np.arange(self.real.shape[1])
+        not_later = slots <= slots[-self.new :, None]  # (T, S)
+        return self.real[:, None] & not_later
 
 
 def softmax(scores: Array, visible: Array) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidecilm import ops, rope
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.cache import KVCache
 from minidecilm.model import DeciLM
 from tests import checks

@@ -55,6 +55,10 @@ class Backend:
     prepare: Callable[[Mapping[str, Any], str, bool | None], None] = lambda weights, kv_cache, progress: None
 
 
+#: The definitions themselves.
+NUMPY = Backend("numpy")
+
+
 def check_threads() -> None:
     """Refuse in one line a number of threads at which Numba itself warns, or fails, at length.
 
@@ -104,6 +108,4 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
         from minidecilm.backends import cupy_backend
 
         return cupy_backend.create(dtype)
-    from minidecilm.backends.numpy_backend import NUMPY
-
     return NUMPY

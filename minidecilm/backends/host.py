@@ -1,38 +1,14 @@
 """Where arrays live: main memory, or what a backend puts in its place."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minidecilm.config import Config
-from minidecilm.ops import Array
+from minidecilm.ops import Array, Visible
 from minidecilm.weights.packed import Weight
-
-
-@dataclass(frozen=True)
-class Visible:
-    """Which slots each new token may attend to: real tokens, not later than itself.
-
-    ``np.asarray`` makes it a (B, T, S) bool array. A backend that can do without one reads `real`.
-
-    Attributes
-    ----------
-    real : (B, S) bool array
-        Slots that hold a token.
-    new : int
-        T; the new tokens are in the last slots.
-    """
-
-    real: Array
-    new: int
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
-        slots = np.arange(self.real.shape[1])
-        not_later = slots <= slots[-self.new :, None]  # (T, S)
-        return self.real[:, None] & not_later
 
 
 class Host:

@@ -3,8 +3,8 @@
 import numba
 import numpy as np
 
-from minidecilm.backends.numba_backend import portable_linear, vectors
-from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.backends.numba_backend import storage, vectors
+from minidecilm.backends.numba_backend.registers import LANES
 
 
 @numba.njit
@@ -18,7 +18,7 @@ def widen(bits, wide):
         vectors.transpose(bits, i, LANES, wide[2], i, LANES)
     for i in range(len(bits)):
         wide[3, i] = vectors.value(bits, i)
-        wide[4, i] = portable_linear._widened(bits[i])
+        wide[4, i] = storage.widened(bits[i])
 
 
 def main():

@@ -1,5 +1,7 @@
 """Attention kernels of both kinds and both cache storages against the definition in float64."""
 
+from functools import partial
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minidecilm import ops
-from minidecilm.backends.numba_backend import portable_attention
+from minidecilm.backends.numba_backend import portable_attention, tasks
 from tests.backends import kernels
 
 STORAGES = pytest.mark.parametrize("storage", [np.float32, ml_dtypes.bfloat16], ids=["float32", "bfloat16"])
@@ -182,7 +184,7 @@ def test_inputs_are_left_alone_and_masks_may_be_strided(attention):
 @pytest.fixture
 def four_threads(monkeypatch):
     """More workers than this machine may have: how the work is divided follows their number."""
-    monkeypatch.setattr(portable_attention.numba, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(tasks.numba, "get_num_threads", lambda: 4)
 
 
 def few_tokens_are_right(attention):
@@ -196,13 +198,13 @@ def few_tokens_are_right(attention):
 def test_few_tokens_are_right_in_chunks(of_numba, four_threads, monkeypatch):
     chunks = []
     monkeypatch.setattr(
-        portable_attention, "combine", lambda mixed, *rest: (chunks.append(len(mixed)), combine(mixed, *rest))
+        tasks, "combine", lambda mixed, *rest: (chunks.append(len(mixed)), combine(mixed, *rest))
     )
     few_tokens_are_right(of_numba)
     assert chunks == [4, 2, 4]
 
 
-combine = portable_attention.combine
+combine = tasks.combine
 
 
 def one_chunk_missing(mixed, peaks, totals):
@@ -219,7 +221,7 @@ def peaks_forgotten(mixed, peaks, totals):
 
 @pytest.mark.parametrize("broken", [one_chunk_missing, chunks_averaged, peaks_forgotten])
 def test_chunks_put_together_wrongly_are_caught(of_numba, four_threads, broken, monkeypatch):
-    monkeypatch.setattr(portable_attention, "combine", broken)
+    monkeypatch.setattr(tasks, "combine", broken)
     with pytest.raises(AssertionError):
         few_tokens_are_right(of_numba)
 
@@ -241,7 +243,7 @@ def no_scale(q, k, v, visible):
     return sound_attention(q * np.float32(q.shape[-1] ** 0.5), k, v, visible)
 
 
-sound_attention = portable_attention.attention
+sound_attention = partial(tasks.attend_in_tasks, portable_attention.attend)
 
 
 @pytest.mark.parametrize("broken", [tiled_heads, sees_one_key_less, sees_one_key_more, no_scale])

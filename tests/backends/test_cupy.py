@@ -16,10 +16,11 @@ import pytest
 import minidecilm
 from minidecilm import costs
 from minidecilm.backends import create_backend
-from minidecilm.backends.host import Visible, on_host
+from minidecilm.backends.host import on_host
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
+from minidecilm.ops import Visible
 from tests import checks
 from tests.backends import kernels
 from tests.backends.cuda_on_cpu import compiling

@@ -4,12 +4,6 @@ from tests.mutations import Mutation
 
 MUTATIONS = [
     Mutation(
-        "minidecilm/backends/host.py",
-        "slots <= slots[-self.new :, None]",
-        "slots < slots[-self.new :, None]",
-        "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
-    ),
-    Mutation(
         "minidecilm/cache.py",
         "row_lengths=self.row_lengths + np.sum(real, axis=1)",
         "row_lengths=self.row_lengths + real.shape[1]",

@@ -52,4 +52,10 @@ MUTATIONS = [
         "np.asarray(weight[ids])",
         "tests/unit/test_ops.py::test_embedding_comes_in_the_compute_dtype",
     ),
+    Mutation(
+        "minidecilm/ops.py",
+        "slots <= slots[-self.new :, None]",
+        "slots < slots[-self.new :, None]",
+        "tests/unit/test_rope_policies.py::test_every_row_follows_the_definition",
+    ),
 ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.config import Config, LayerConfig
 from minidecilm.experiments.allocate import Sensitivity, allocation_front, cache_bytes, choose_allocation
 from minidecilm.model import DeciLM

@@ -273,8 +273,8 @@ def test_without_compiling_there_is_no_probe(monkeypatch):
 
 @pytest.mark.parametrize("arithmetic", ["float32", "int8", "int4"])
 def test_probe_gives_plausible_limits(monkeypatch, arithmetic):
-    vectors = pytest.importorskip("minidecilm.backends.numba_backend.vectors")
-    if arithmetic != "float32" and not vectors.USABLE:
+    registers = pytest.importorskip("minidecilm.backends.numba_backend.registers")
+    if arithmetic != "float32" and not registers.USABLE:
         pytest.skip("this CPU has no integer products for vectors")
     monkeypatch.setattr(machine, "last_level_cache_bytes", lambda: None)
     monkeypatch.setattr(machine, "available_memory_bytes", lambda: 20_000_000)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidecilm import costs, rope
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.presets import preset

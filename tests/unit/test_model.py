@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.observe import STAGES, Recorder

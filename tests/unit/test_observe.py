@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder, attention_entropy, first_token_share, root_mean_square
 from tests import checks

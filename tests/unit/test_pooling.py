@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.config import Config, LayerConfig
 from minidecilm.experiments.pooling import pool_kv_heads
 from minidecilm.model import DeciLM

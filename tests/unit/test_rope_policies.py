@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from minidecilm.backends.numpy_backend import NUMPY
+from minidecilm.backends import NUMPY
 from minidecilm.config import Config, LayerConfig
 from minidecilm.model import DeciLM
 

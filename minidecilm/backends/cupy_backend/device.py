@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from minidecilm import costs
 from minidecilm.backends.cupy_backend.kernels import launch
-from minidecilm.backends.host import Host, Visible
+from minidecilm.backends.host import Host
 from minidecilm.config import Config
+from minidecilm.ops import Visible
 from minidecilm.progress import progress_bar
 from minidecilm.weights.packed import BFLOAT16, PackedWeight, Weight
 
@@ -219,7 +220,7 @@ class Mask:
 
     @classmethod
     def of(cls, visible: Any) -> "Mask":
-        """Take a :class:`minidecilm.backends.host.Visible`, or any (B, T, S) bool array."""
+        """Take a :class:`minidecilm.ops.Visible`, or any (B, T, S) bool array."""
         if isinstance(visible, Visible):
             seen = None if visible.real.all() else cupy.asarray(visible.real.astype(np.uint8))
             return cls(seen, True, lambda: np.asarray(visible))
@@ -231,7 +232,7 @@ class Mask:
 
 
 def copy_heads(source: Any, target: Any, cos: Any = None, sin: Any = None) -> None:
-    """Copy (B, heads, T, D) between float32 and bfloat16, turned by (B, 1, T, D/2) tables where given."""
+    """Copy (B, heads, T, D) between float32 and bfloat16, turned by (B, 1, T, D/2) angles where given."""
     B, heads, T, D = source.shape
     strides = [np.int64(array.strides[i] // array.itemsize) for array in (source, target) for i in range(3)]
     if not _adjacent(source) or not _adjacent(target):

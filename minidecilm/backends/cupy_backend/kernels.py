@@ -45,13 +45,7 @@ def _kernel(file: str, name: str, shared: int, device: int, **macros: Any) -> An
 
 
 def launch(
-    file: str,
-    name: str,
-    grid: tuple[int, ...],
-    block: int,
-    *arguments: Any,
-    shared: int = 0,
-    **macros: Any,
+    file: str, name: str, grid: tuple[int, ...], block: int, *arguments: Any, shared: int = 0, **macros: Any
 ) -> None:
     """Launch a kernel on the current stream.
 

@@ -107,9 +107,9 @@ class Launches:
         fast = ops.fast(cache.keys[0])
         rooms = {(H, K): attention_room((B, H, 1, D), K, cache.max_length, fast) for H, K in set(kinds)}
 
-        widest = max(
-            config.hidden_size, max(heads) * D, *(layer.intermediate_size for layer in config.layers)
-        )
+        kv_heads = max(config.num_key_value_heads_per_layer)
+        F = max(layer.intermediate_size for layer in config.layers)
+        widest = max(config.hidden_size, max(heads) * D, F)
         rounds = products.takes_rounded(B, ops.parts)
 
         def room(columns: int) -> Any:
@@ -119,9 +119,9 @@ class Launches:
             config, weights, ops, cache, inputs, mask,
             x=room(config.hidden_size).reshape(B, -1),
             q=room(max(heads) * D),
-            k=room(max(config.num_key_value_heads_per_layer) * D),
-            v=room(max(config.num_key_value_heads_per_layer) * D),
-            gated=room(max(layer.intermediate_size for layer in config.layers)),
+            k=room(kv_heads * D),
+            v=room(kv_heads * D),
+            gated=room(F),
             rounded=cupy.empty(B * padded(widest), np.uint16) if rounds else None,
             mixed=[rooms[kind] for kind in kinds],
             logits=room(config.vocab_size).reshape(B, -1),

@@ -73,8 +73,8 @@ class Operations:
     def rotate(self, x: Any, cos: Any, sin: Any) -> Any:
         """Turn pairs (x[i], x[i + D/2]) by their angles: (B, heads, T, D) -> (B, heads, T, D)."""
         turned = cupy.empty(x.shape, np.float32)
-        tables = [cupy.ascontiguousarray(self.gpu.array(table)) for table in (cos, sin)]
-        copy_heads(x, turned, *tables)
+        angles = (cupy.ascontiguousarray(self.gpu.array(values)) for values in (cos, sin))
+        copy_heads(x, turned, *angles)
         return turned
 
     def swiglu(self, gate: Any, up: Any) -> Any:

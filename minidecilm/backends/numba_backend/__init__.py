@@ -2,8 +2,9 @@
 
 Two sets of kernels with one meaning. The explicit ones (:mod:`.linear`, :mod:`.attention`,
 :mod:`.elementwise`) say what every vector register holds, and need AVX2 or AVX-512 VNNI; the portable ones
-are plain loops for every other CPU. Compiled code is kept on disk, so only the first run of a machine waits
-for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
+are plain loops for every other CPU. What they share has files of its own: :mod:`.tasks` of attention, and
+:mod:`.storage`, which says what kernels see stored numbers as. Compiled code is kept on disk, so only the
+first run of a machine waits for it. ``NUMBA_NUM_THREADS`` sets the number of threads.
 """
 
 import os
@@ -12,12 +13,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numba.core import config
 
 from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend.preparing import prepare
+from minidecilm.backends.numba_backend.storage import SEEN_AS, seen
+from minidecilm.backends.numba_backend.tasks import attend_in_tasks
 from minidecilm.backends.numba_backend.threads import alone, check_threads
 from minidecilm.ops import Array
 from minidecilm.weights.packed import PackedWeight
@@ -26,14 +28,6 @@ from minidecilm.weights.packed import PackedWeight
 KERNELS_VARIABLE = "MINIDECILM_KERNELS"
 #: The sets of kernels.
 KERNELS = ("explicit", "portable")
-
-# What kernels see the weights of a dtype as: see the head of vectors.
-_SEEN_AS: dict[np.dtype[Any], type[np.generic]] = {
-    np.dtype(np.float32): np.float32,
-    np.dtype(np.float64): np.float64,
-    np.dtype(ml_dtypes.bfloat16): np.uint16,
-    np.dtype(np.float16): np.int16,
-}
 
 
 def create() -> Backend:
@@ -54,34 +48,30 @@ def create() -> Backend:
     if kernels == "portable":
         from minidecilm.backends.numba_backend import portable_attention, portable_linear
 
-        backend = Backend(
-            "numba",
-            dtypes=("float32",),
-            kernels=kernels,
-            linear=alone(_linear(portable_linear.linear_stored, portable_linear.linear_packed)),
-            attention=alone(portable_attention.attention),
-        )
+        operations: dict[str, Callable[..., Array]] = {
+            "linear": _linear(portable_linear.linear_stored, portable_linear.linear_packed),
+            "attention": partial(attend_in_tasks, portable_attention.attend),
+        }
     else:
         from minidecilm.backends.numba_backend import attention, elementwise, linear
 
-        backend = Backend(
-            "numba",
-            dtypes=("float32",),
-            kernels=kernels,
-            linear=alone(_linear(linear.linear_stored, linear.linear_packed)),
-            rms_norm=alone(elementwise.rms_norm),
-            attention=alone(attention.attention),
-            swiglu=alone(elementwise.swiglu),
-        )
+        operations = {
+            "linear": _linear(linear.linear_stored, linear.linear_packed),
+            "attention": partial(attend_in_tasks, attention.attend),
+            "rms_norm": elementwise.rms_norm,
+            "swiglu": elementwise.swiglu,
+        }
+    taking_turns: dict[str, Any] = {name: alone(operation) for name, operation in operations.items()}
+    backend = Backend("numba", dtypes=("float32",), kernels=kernels, **taking_turns)
     return replace(backend, prepare=partial(prepare, backend))
 
 
 def _suitable() -> str:
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "portable"  # Python has no vectors
-    from minidecilm.backends.numba_backend import vectors
+    from minidecilm.backends.numba_backend.registers import USABLE
 
-    return "explicit" if vectors.USABLE else "portable"
+    return "explicit" if USABLE else "portable"
 
 
 def _linear(
@@ -94,14 +84,14 @@ def _linear(
             return np.zeros((*x.shape[:-1], len(weight)), np.float32)
         rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
         if isinstance(weight, PackedWeight):
-            codes, scales = _read_only(weight.codes), _read_only(weight.scales.view(np.uint16))
+            codes, scales = _read_only(weight.codes), _read_only(seen(weight.scales))
             y = packed(rows, codes, scales, weight)
-        elif weight.dtype in _SEEN_AS:
-            y = stored(rows, _read_only(weight.view(_SEEN_AS[weight.dtype])))
+        elif weight.dtype in SEEN_AS:
+            y = stored(rows, _read_only(seen(weight)))
         else:
             raise ValueError(
                 f"a weight of dtype {weight.dtype}: the numba backend multiplies "
-                f"{', '.join(map(str, _SEEN_AS))}: load with weights='float32', or backend='numpy'"
+                f"{', '.join(map(str, SEEN_AS))}: load with weights='float32', or backend='numpy'"
             )
         return y.reshape(*x.shape[:-1], len(weight))
 

@@ -1,4 +1,4 @@
-"""Attention with explicit vectors: as :mod:`.portable_attention`, its products in registers.
+"""Attention with explicit vectors: the tasks of :mod:`.tasks`, their products in registers.
 
 A matrix product is cut into tiles of 4 rows by 2 vectors, which stay in registers while they are added up.
 Keys have to be transposed for it. Where few queries share a key that costs more than it brings: they take
@@ -10,19 +10,12 @@ import math
 import numpy as np
 from numba import prange
 
-from minidecilm.backends.numba_backend.portable_attention import (
-    KEYS,
-    attend_in_tasks,
-    common_range,
-    inner,
-    parallel,
-    split_task,
-    task_at,
-)
+from minidecilm.backends.numba_backend.compiling import inner, parallel
+from minidecilm.backends.numba_backend.registers import LANES
+from minidecilm.backends.numba_backend.tasks import KEYS, Job, common_range, split_task, task_at
+from minidecilm.backends.numba_backend.tiles import add_tile
 from minidecilm.backends.numba_backend.vectors import (
-    LANES,
     add,
-    broadcast,
     exp,
     fma,
     larger,
@@ -38,54 +31,22 @@ from minidecilm.backends.numba_backend.vectors import (
     value,
     zeros,
 )
-from minidecilm.ops import Array
 
 ROWS, WIDTH = 4, 2 * LANES  # of a tile
 GROUP = 32  # queries whose scores are held at a time
-# Elements from one panel of packed values to the next: one row more than a panel has, because addresses a
+# Elements from one strip of packed values to the next: one row more than a strip has, because addresses a
 # power of two apart compete for the same few lines of a CPU's cache.
-PANEL = (KEYS + 1) * WIDTH
+STRIP = (KEYS + 1) * WIDTH
 FEW = 8  # at most so many queries take keys and values as they lie
 
-
-def attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
-    """Mix values by :func:`minidecilm.ops.attention_weights`, keys and values read in place.
-
-    Parameters
-    ----------
-    q : (B, H, T, D) float32 array
-    k, v : (B, K, S, D) float32 or bfloat16 arrays
-        H must be a multiple of K. The D elements of a token must lie next to each other.
-    visible : (B, T, S) bool array
-        Whether query t may see key s.
-
-    Returns
-    -------
-    (B, H, T, D) float32 array
-        Zeros for a query that sees nothing.
-    """
-    return attend_in_tasks(_attend, q, k, v, visible, wide=np.float32)
+_add_tile = add_tile(ROWS, WIDTH // LANES)
 
 
 @parallel
-def _attend(q, k, k_steps, v, v_steps, K, visible, ranges, blocks, workers, mixed, peaks, totals):
+def attend(workers, *job):
+    """Do all tasks of a :class:`.tasks.Job`."""
     for worker in prange(workers):
-        _work(
-            np.int64(worker),
-            workers,
-            q,
-            k,
-            k_steps,
-            v,
-            v_steps,
-            K,
-            visible,
-            ranges,
-            blocks,
-            mixed,
-            peaks,
-            totals,
-        )
+        _work(np.int64(worker), workers, Job(*job))
 
 
 @inner
@@ -94,8 +55,9 @@ def _round_up(count, unit):
 
 
 @inner
-def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals):
+def _work(worker, workers, job):
     """Do every task of one worker."""
+    q, k, k_steps, v, v_steps, K, visible, ranges, blocks, mixed, peaks, totals = job
     chunks, B, T, H, D = mixed.shape
     S, G = visible.shape[2], H // K
     Dp = _round_up(D, WIDTH)
@@ -105,14 +67,14 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
     peak, total = np.empty(most, np.float32), np.empty(most, np.float32)
     scores = np.zeros((GROUP, KEYS), np.float32)
     keys = np.empty(0 if few else KEYS * Dp, np.float32)
-    values = np.zeros(0 if few else Dp // WIDTH * PANEL, np.float32)
+    values = np.zeros(0 if few else Dp // WIDTH * STRIP, np.float32)
 
     tasks = B * K * blocks * chunks
     for number in range(-(-tasks // workers)):
         task = task_at(number, worker, workers)
         if task >= tasks:
             continue
-        b, head, chunk, t_first, t_end, s_first, s_end = split_task(task, K, blocks, chunks, ranges, S)
+        b, head, chunk, t_first, t_end, s_first, s_end = split_task(task, job)
         k_at, v_at = b * k_steps[0] + head * k_steps[1], b * v_steps[0] + head * v_steps[1]
         rows = (t_end - t_first) * G
         _gather(q, b, t_first, rows, head * G, G, queries)
@@ -145,7 +107,7 @@ def _work(worker, workers, q, k, k_steps, v, v_steps, K, visible, ranges, blocks
                 if few:
                     _mix(scores, group, first, end, v_block, WIDTH, mix, row, k_block)
                 else:
-                    _mix(scores, group, first, end, (values, 0, WIDTH), PANEL, mix, row, k_block)
+                    _mix(scores, group, first, end, (values, 0, WIDTH), STRIP, mix, row, k_block)
         for r in range(rows):
             t, h = t_first + r // G, head * G + r % G
             if peak[r] == -np.inf:
@@ -167,7 +129,7 @@ def _gather(q, b, t_first, rows, h_first, G, queries):
 
 @inner
 def _pack_keys(k, count, D, keys):
-    """Lay keys side by side in panels of WIDTH: (count, D) -> (panels, D, WIDTH)."""
+    """Lay keys side by side in strips of WIDTH: (count, D) -> (strips, D, WIDTH)."""
     k, at, step = k
     for i in range(0, count, LANES):
         to = i // WIDTH * WIDTH * D + i % WIDTH
@@ -181,7 +143,7 @@ def _pack_keys(k, count, D, keys):
 
 @inner
 def _pack_values(v, count, D, values):
-    """Cut values into panels of WIDTH columns: (count, D) -> (panels, KEYS, WIDTH)."""
+    """Cut values into strips of WIDTH columns: (count, D) -> (strips, KEYS, WIDTH)."""
     v, at, step = v
     whole = D // WIDTH * WIDTH
     for i in range(count):
@@ -189,7 +151,7 @@ def _pack_values(v, count, D, values):
         for d in range(0, whole, WIDTH):
             store(values, to, load(v, source + d))
             store(values, to + LANES, load(v, source + d + LANES))
-            to += PANEL
+            to += STRIP
         for d in range(whole, D):
             values[to + d - whole] = value(v, source + d)
 
@@ -200,61 +162,27 @@ def _multiply_keys(queries, row, group, keys, D, first, end, scores, v):
     Dp = queries.shape[1]
     v, v_at, v_step = v
     for i in range(first, end, WIDTH):
-        ahead = v, v_at + (KEYS + i) * v_step, WIDTH
+        ahead = v_at + (KEYS + i) * v_step
         for r in range(0, group, ROWS):
             for j in range(r, r + ROWS):
                 store(scores, j * KEYS + i, zeros())
                 store(scores, j * KEYS + i + LANES, zeros())
-            tile = scores, r * KEYS + i, KEYS
-            _add_tile(tile, (queries, (row + r) * Dp, Dp), (keys, i * D, WIDTH), D, ahead)
+            at, to = (row + r) * Dp, r * KEYS + i
+            _add_tile(scores, to, KEYS, queries, at, Dp, keys, i * D, WIDTH, D, v, ahead, WIDTH)
 
 
 @inner
-def _mix(scores, group, first, end, values, panel_step, mix, row, k):
+def _mix(scores, group, first, end, values, strip_step, mix, row, k):
     """Add values, weighted by the scores of a group of queries, to their mixtures; fetch the next keys."""
     Dp = mix.shape[1]
     values, at, step = values
     k, k_at, k_step = k
     for d in range(0, Dp, WIDTH):
-        panel = values, at + first * step + d // WIDTH * panel_step, step
-        ahead = k, k_at + KEYS * (k_step + d), WIDTH
+        strip = at + first * step + d // WIDTH * strip_step
+        ahead = k_at + KEYS * (k_step + d)
         for r in range(0, group, ROWS):
-            weights = scores, r * KEYS + first, KEYS
-            _add_tile((mix, (row + r) * Dp + d, Dp), weights, panel, end - first, ahead)
-
-
-@inner
-def _add_tile(tile, a, b, depth, ahead):
-    """Add to a tile of a matrix the product of (ROWS, depth) and (depth, WIDTH) ones; meanwhile fetch others.
-
-    Each matrix is an array, the offset where it begins, and the distance between its rows.
-    """
-    (c, c0, step), (a, a0, a_step), (b, b_at, b_step), (ahead, ahead_at, ahead_step) = tile, a, b, ahead
-    a1, a2, a3 = a0 + a_step, a0 + 2 * a_step, a0 + 3 * a_step
-    c1, c2, c3 = c0 + step, c0 + 2 * step, c0 + 3 * step
-    left0, right0 = load(c, c0), load(c, c0 + LANES)
-    left1, right1 = load(c, c1), load(c, c1 + LANES)
-    left2, right2 = load(c, c2), load(c, c2 + LANES)
-    left3, right3 = load(c, c3), load(c, c3 + LANES)
-    for i in range(depth):
-        prefetch(ahead, ahead_at + i * ahead_step)
-        left, right = load(b, b_at + i * b_step), load(b, b_at + i * b_step + LANES)
-        x = broadcast(a, a0 + i)
-        left0, right0 = fma(x, left, left0), fma(x, right, right0)
-        x = broadcast(a, a1 + i)
-        left1, right1 = fma(x, left, left1), fma(x, right, right1)
-        x = broadcast(a, a2 + i)
-        left2, right2 = fma(x, left, left2), fma(x, right, right2)
-        x = broadcast(a, a3 + i)
-        left3, right3 = fma(x, left, left3), fma(x, right, right3)
-    store(c, c0, left0)
-    store(c, c0 + LANES, right0)
-    store(c, c1, left1)
-    store(c, c1 + LANES, right1)
-    store(c, c2, left2)
-    store(c, c2 + LANES, right2)
-    store(c, c3, left3)
-    store(c, c3 + LANES, right3)
+            weights, to = r * KEYS + first, (row + r) * Dp + d
+            _add_tile(mix, to, Dp, scores, weights, KEYS, values, strip, step, end - first, k, ahead, WIDTH)
 
 
 @inner

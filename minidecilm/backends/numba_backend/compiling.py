@@ -25,6 +25,7 @@ from numba.core.caching import (
     IndexDataCacheFile,
     UserProvidedCacheLocator,
 )
+from numba.core.cpu_options import ParallelOptions
 
 _HERE = Path(__file__).parent
 
@@ -186,6 +187,16 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return compiled
 
     return decorate
+
+
+# Division by zero gives what IEEE 754 says: no checks to compile. Only kernels call an inner function, so
+# nothing is compiled through which Python would. Only the loops that say so run in parallel: each one that
+# Numba finds besides, such as an array that is filled, would be another function to compile.
+_ONLY_LOOPS = ParallelOptions({option: option == "prange" for option in ParallelOptions.__slots__[1:]})
+IN_PARALLEL: dict[str, Any] = {"parallel": _ONLY_LOOPS, "nogil": True, "error_model": "numpy"}
+serial = njit(error_model="numpy")
+inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+parallel = njit(**IN_PARALLEL)
 
 
 class _Announcement(event.Listener):

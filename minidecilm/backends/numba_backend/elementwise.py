@@ -4,8 +4,8 @@ import numpy as np
 from numba import prange
 
 from minidecilm.backends.numba_backend import vectors
-from minidecilm.backends.numba_backend.compiling import njit
-from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.backends.numba_backend.compiling import inner, parallel
+from minidecilm.backends.numba_backend.registers import LANES
 from minidecilm.ops import Array
 
 _PIECE = 1 << 12  # elements of one item of work; a multiple of LANES
@@ -26,13 +26,13 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return normalised.reshape(x.shape)
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def _swiglu(gate, up, mixed):
     for piece in prange((len(gate) + _PIECE - 1) // _PIECE):
         _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
 
 
-@njit()
+@inner
 def _swiglu_piece(gate, up, mixed, start, stop):
     whole = stop - (stop - start) % LANES
     for i in range(start, whole, LANES):
@@ -46,7 +46,7 @@ def _swiglu_piece(gate, up, mixed, start, stop):
             mixed[i] = last[2, i - whole]
 
 
-@njit()
+@inner
 def _gated(gate, up):
     """``gate * sigmoid(gate) * up``, where sigmoid is taken from e**-|gate|, which never overflows."""
     one = vectors.splat(np.float32(1))
@@ -55,13 +55,13 @@ def _gated(gate, up):
     return vectors.multiply(vectors.multiply(gate, up), vectors.divide(above, vectors.add(one, decay)))
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def _rms_norm(x, weight, eps, normalised):
     for row in prange(len(x)):
         _rms_norm_row(x[row], weight, eps, normalised[row])
 
 
-@njit()
+@inner
 def _rms_norm_row(x, weight, eps, normalised):
     whole = len(x) - len(x) % LANES
     squares = vectors.zeros()

@@ -13,15 +13,14 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from minidecilm.backends.numba_backend import tiles, vectors
-from minidecilm.backends.numba_backend.compiling import njit
-from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.backends.numba_backend.compiling import inner, parallel, serial
+from minidecilm.backends.numba_backend.registers import LANES
 from minidecilm.ops import Array
-from minidecilm.weights.packed import PackedWeight
+from minidecilm.weights.packed import PANEL, PackedWeight
 
 #: From this many tokens on, widening the weights once, in a new order, pays.
 MANY_TOKENS = 24
 
-_PANEL = tiles.PANEL
 _BLOCK = 2 * LANES  # columns that a tile takes in one step
 _FEW_FLOATS = 1 << 15  # activations of the columns taken together: they stay in the second-level cache
 _MANY_COLUMNS = 512  # of one block: its widened weights stay there too
@@ -42,7 +41,7 @@ def linear_stored(x: Array, weight: Array) -> Array:
     x : (N, in) float32 array
         C-contiguous.
     weight : (out, in) array
-        C-contiguous, of one of the types that :mod:`.vectors` loads.
+        C-contiguous, as :mod:`.storage` lets kernels see it.
 
     Returns
     -------
@@ -77,7 +76,7 @@ def linear_packed(x: Array, codes: Array, scales: Array, weight: PackedWeight) -
     return y
 
 
-@njit()
+@serial
 def share_of(thread, threads, count, step):
     """First and last + 1 of the items of one thread, in whole steps: (start, stop)."""
     steps = (count + step - 1) // step
@@ -85,7 +84,7 @@ def share_of(thread, threads, count, step):
     return start, min(steps * (thread + 1) // threads * step, count)
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def few_tokens(weight, x, y, threads):
     """Add x @ weight.T to y, which holds zeros: every thread has its own rows of the weight."""
     ordered = _in_order_of_loads(x, weight)
@@ -94,7 +93,7 @@ def few_tokens(weight, x, y, threads):
         _few_tokens_rows(weight, ordered, y, start, stop)
 
 
-@njit()
+@inner
 def _in_order_of_loads(x, weight):
     """Lay activations as tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
     tokens, columns = x.shape
@@ -108,7 +107,7 @@ def _in_order_of_loads(x, weight):
     return ordered
 
 
-@njit()
+@inner
 def _few_tokens_rows(weight, x, y, start, stop):
     """Write y[:, start:stop]: four rows at a time, the next four asked for early."""
     tokens, stride = x.shape
@@ -134,7 +133,7 @@ def _few_tokens_rows(weight, x, y, start, stop):
     _add_last_columns(weight, x, y, start, stop)
 
 
-@njit()
+@inner
 def _add_last_columns(weight, x, y, start, stop):
     """Add the columns that fill no block, by way of one that is filled up with zeros."""
     columns = weight.shape[1]
@@ -150,77 +149,78 @@ def _add_last_columns(weight, x, y, start, stop):
             _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def _many_tokens(weight, x, y, threads):
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    arranged = np.zeros(blocks * x.shape[1] * _OUTER_TOKENS, np.float32)
+    arranged = np.empty(blocks * x.shape[1] * _OUTER_TOKENS, np.float32)
     for block in prange(blocks):
         _arrange(x, block, blocks, arranged)
     for thread in prange(threads):
-        start, stop = share_of(thread, threads, len(weight), _PANEL)
+        start, stop = share_of(thread, threads, len(weight), PANEL)
         _many_tokens_rows(weight, arranged, y, start, stop)
 
 
-@njit()
+@inner
 def _arrange(x, block, blocks, arranged):
     """Lay a block of tokens in the order of use: (range of columns, block, column, token), without a gap.
 
-    Tokens beyond the last one stay zero.
+    Tokens beyond the last one are zero.
     """
     tokens, columns = x.shape
     for first in range(0, columns, _MANY_COLUMNS):
         width = min(_MANY_COLUMNS, columns - first)
         at = (first * blocks + block * width) * _OUTER_TOKENS
-        for i in range(min(_OUTER_TOKENS, tokens - block * _OUTER_TOKENS)):
+        for i in range(_OUTER_TOKENS):
+            token = block * _OUTER_TOKENS + i
             for j in range(width):
-                arranged[at + j * _OUTER_TOKENS + i] = x[block * _OUTER_TOKENS + i, first + j]
+                arranged[at + j * _OUTER_TOKENS + i] = x[token, first + j] if token < tokens else 0
 
 
-@njit()
+@inner
 def _many_tokens_rows(weight, arranged, y, start, stop):
     """Write y[:, start:stop], 16 rows at a time."""
     tokens, columns = len(y), weight.shape[1]
     blocks = (tokens + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    widened = np.zeros((_MANY_COLUMNS, _PANEL), np.float32)
-    sums = np.empty((blocks, _OUTER_TOKENS, _PANEL), np.float32)
-    for row in range(start, stop, _PANEL):
-        count = min(_PANEL, stop - row)
+    widened = np.zeros((_MANY_COLUMNS, PANEL), np.float32)
+    sums = np.empty((blocks, _OUTER_TOKENS, PANEL), np.float32)
+    for row in range(start, stop, PANEL):
+        count = min(PANEL, stop - row)
         sums[:] = 0
         for first in range(0, columns, _MANY_COLUMNS):
             width = min(_MANY_COLUMNS, columns - first)
             _widen(weight, row, count, first, width, widened)
             for block in range(blocks):
                 at = (first * blocks + block * width) * _OUTER_TOKENS
-                _outer(widened, 0, arranged, at, sums, block * _OUTER_TOKENS * _PANEL, width)
+                _outer(widened, 0, arranged, at, sums, block * _OUTER_TOKENS * PANEL, width)
         for token in range(tokens):
             for i in range(count):
                 y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
 
 
-@njit()
+@inner
 def _widen(weight, row, count, first, width, widened):
     """Lay `count` rows of some columns side by side as float32: widened[column, row]."""
     columns = weight.shape[1]
-    whole = (width - width % LANES) if count == _PANEL else 0
+    whole = (width - width % LANES) if count == PANEL else 0
     for column in range(0, whole, LANES):
-        for part in range(0, _PANEL, LANES):
+        for part in range(0, PANEL, LANES):
             source = (row + part) * columns + first + column
-            vectors.transpose(weight, source, columns, widened, column * _PANEL + part, _PANEL)
+            vectors.transpose(weight, source, columns, widened, column * PANEL + part, PANEL)
     # What fills no square of LANES x LANES goes by way of one that is filled up with zeros.
     square = np.zeros((LANES, LANES), weight.dtype)
     for column in range(whole, width, LANES):
-        for part in range(0, _PANEL, LANES):
+        for part in range(0, PANEL, LANES):
             square[:] = 0
             for i in range(min(LANES, count - part)):
                 for j in range(min(LANES, width - column)):
                     square[i, j] = weight[row + part + i, first + column + j]
-            vectors.transpose(square, 0, LANES, widened, column * _PANEL + part, _PANEL)
+            vectors.transpose(square, 0, LANES, widened, column * PANEL + part, PANEL)
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def _packed(codes, scales, group, bits, x, y, threads):
     tokens, groups = len(x), scales.shape[1]
-    x_codes = np.zeros((tokens, groups * group), np.int8)
+    x_codes = np.empty((tokens, groups * group), np.int8)
     x_scales = np.empty((tokens, groups), np.float32)
     x_sums = np.empty((tokens, groups), np.int32)
     for token in prange(tokens):
@@ -230,7 +230,7 @@ def _packed(codes, scales, group, bits, x, y, threads):
         _panels(codes, scales, group, 32 // bits, x_codes, x_scales, x_sums, y, start, stop)
 
 
-@njit()
+@inner
 def _round_token(x, token, group, codes, scales, sums):
     """Round the activations of a token to int8: value = code * scale, one scale per group of columns."""
     columns = x.shape[1]
@@ -256,15 +256,15 @@ def _round_token(x, token, group, codes, scales, sums):
         sums[token, g] = np.int32(vectors.sum_lanes(total))
 
 
-@njit()
+@inner
 def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop):
     """Write the rows of these panels, whose chunks have so many columns: four tokens at a time, or one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     rows, chunks = y.shape[1], codes.shape[1]
-    sums = np.empty((4, _PANEL), np.float32)
+    sums = np.empty((4, PANEL), np.float32)
     per_group = group // columns
     for panel in range(start, stop):
-        c, s = panel * chunks * 4 * _PANEL, panel * groups * _PANEL
+        c, s = panel * chunks * 4 * PANEL, panel * groups * PANEL
         token = 0
         while token < tokens:
             at, g = token * stride, token * groups
@@ -281,6 +281,6 @@ def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop):
                     x, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
                 )  # fmt: skip
             for i in range(count):
-                for row in range(min(_PANEL, rows - panel * _PANEL)):
-                    y[token + i, panel * _PANEL + row] = sums[i, row]
+                for row in range(min(PANEL, rows - panel * PANEL)):
+                    y[token + i, panel * PANEL + row] = sums[i, row]
             token += count

@@ -6,7 +6,8 @@ The same arithmetic, the rounding of activations included; LLVM vectorises it as
 import numpy as np
 from numba import prange
 
-from minidecilm.backends.numba_backend.compiling import njit
+from minidecilm.backends.numba_backend.compiling import IN_PARALLEL, njit, parallel
+from minidecilm.backends.numba_backend.storage import widened
 from minidecilm.ops import Array
 from minidecilm.weights.packed import PackedWeight
 
@@ -28,29 +29,13 @@ def linear_packed(x: Array, w_codes: Array, w_scales: Array, weight: PackedWeigh
     return y
 
 
-@njit()
-def _widened(weight):
-    """Float32 value of a weight, given as :mod:`.vectors` says: the integers are bits of narrower floats."""
-    if isinstance(weight, np.uint16):  # bfloat16 is the upper half of a float32
-        return np.uint32(np.uint32(weight) << np.uint32(16)).view(np.float32)
-    if isinstance(weight, np.int16):  # float16, widened as there
-        wide = np.uint32(np.uint32(weight) << np.uint32(13))
-        size = np.uint32(wide & np.uint32(0x7FFF << 13))
-        number = np.float32(size.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
-        special = np.uint32(size | np.uint32(0xFF << 23))
-        finite = size < np.uint32(0x7C00 << 13)
-        sign = np.uint32(wide & np.uint32(1 << 31))
-        return np.uint32(sign | (number if finite else special)).view(np.float32)
-    return np.float32(weight)
-
-
-@njit(parallel=True, nogil=True, fastmath=_LET_SUMS_BE_VECTORS)
+@njit(**IN_PARALLEL, fastmath=_LET_SUMS_BE_VECTORS)
 def stored(weight, x, y):
     """Write x @ weight.T to y: a row of the weight is widened once and used for every token."""
     for row in prange(len(weight)):
         wide = np.empty(weight.shape[1], np.float32)
         for column in range(len(wide)):
-            wide[column] = _widened(weight[row, column])
+            wide[column] = widened(weight[row, column])
         for token in range(len(x)):
             total = np.float32(0)
             for column in range(len(wide)):
@@ -72,7 +57,7 @@ def _round_activations(x: Array, groups: int, group: int) -> tuple[Array, Array,
     return codes, scales, codes.sum(axis=-1, dtype=np.int32)
 
 
-@njit(parallel=True, nogil=True)
+@parallel
 def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):
     panels, chunks, height = codes.shape[:3]
     tokens, rows = y.shape
@@ -98,7 +83,7 @@ def _packed(codes, scales, group, bits, x_codes, x_scales, x_sums, y):
                                 dot += np.int32((code >> 4) * x_codes[token, g, at + 4 + j])
                         dots[row] += dot
                 for row in range(height):
-                    scale = _widened(scales[panel, g, row]) * x_scales[token, g]
+                    scale = widened(scales[panel, g, row]) * x_scales[token, g]
                     sums[row] += np.float32(dots[row]) * scale
             for row in range(min(height, rows - panel * height)):
                 y[token, panel * height + row] = sums[row]

@@ -9,7 +9,7 @@ from numba.core.registry import cpu_target
 from minidecilm import ops
 from minidecilm.backends import Backend
 from minidecilm.backends.numba_backend import compiling
-from minidecilm.backends.numba_backend.portable_attention import KEYS
+from minidecilm.backends.numba_backend.tasks import KEYS
 from minidecilm.progress import progress_bar
 from minidecilm.weights.packed import BFLOAT16, PackedWeight
 

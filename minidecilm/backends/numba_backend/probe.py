@@ -6,26 +6,18 @@ down, so the fastest is nearest to the limit. Reading is measured on memory that
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
 
+from minidecilm.backends.numba_backend import vectors
 from minidecilm.backends.numba_backend.compiling import njit
-from minidecilm.backends.numba_backend.vectors import (
-    LANES,
-    add,
-    dot_int8,
-    dot_uint4,
-    fma,
-    load,
-    load_bytes,
-    splat,
-    sum_lanes,
-    to_floats,
-    zero_ints,
-    zeros,
-)
+from minidecilm.backends.numba_backend.registers import FLOATS, INTS, LANES
+from minidecilm.backends.numba_backend.tiles import Writer, tile
+from minidecilm.ops import Array
 
 #: Well beyond the caches of most CPUs; where the last level is larger than a tenth of this, ask for more.
 BUFFER_BYTES = 512_000_000
@@ -59,11 +51,13 @@ def read_bandwidth(nbytes: int = BUFFER_BYTES, threads: int | None = None) -> fl
     >>> read_bandwidth(1_000_000) > 1e6  # so little stays in a cache
     True
     """
-    threads = min(threads or thread_count(), thread_count())
+    threads = thread_count(threads)
     step = 2 * _STREAMS * LANES
     part = max(1, nbytes // (4 * step * threads)) * step
     buffer = np.ones(part * threads, np.float32)
-    return _best_rate(lambda thread: _read(buffer, thread * part, part // _STREAMS), 4 * part, threads)
+    return _best_rate(
+        lambda thread: _read(buffer, thread * part, part // _STREAMS, _sums(2 * _STREAMS)), 4 * part, threads
+    )
 
 
 def peak_flops(threads: int | None = None) -> float:
@@ -84,10 +78,10 @@ def peak_flops(threads: int | None = None) -> float:
     >>> peak_flops(threads=1) > 1e6
     True
     """
-    threads = min(threads or thread_count(), thread_count())
     # Every chain approaches 1: no overflow, and no subnormal number to slow it down.
     factors = np.full(2, 0.5, np.float32)
-    return _best_rate(lambda _: _multiply(factors, _ROUNDS), 2 * LANES * _CHAINS * _ROUNDS, threads)
+    work = 2 * LANES * _CHAINS * _ROUNDS
+    return _best_rate(lambda _: _multiply(factors, _ROUNDS, _sums(_CHAINS)), work, threads)
 
 
 def peak_integer_ops(bits: int, threads: int | None = None) -> float:
@@ -107,19 +101,20 @@ def peak_integer_ops(bits: int, threads: int | None = None) -> float:
     float
         Additions and multiplications per second, of the best pass.
     """
-    threads = min(threads or thread_count(), thread_count())
-    activations = np.ones(_ACTIVATIONS, np.int8)
-    kernel, rounds = (_dot_8 if bits == 8 else _dot_4), _ROUNDS // 16
-    return _best_rate(lambda _: kernel(activations, rounds), 2 * _ACTIVATIONS * rounds, threads)
+    activations = np.ones(_ACTIVATIONS, np.int8)  # which are their own absolute values
+    dot, rounds = (_dot_int8 if bits == 8 else _dot_uint4), _ROUNDS // 16
+    work = 2 * _ACTIVATIONS * rounds
+    return _best_rate(lambda _: dot(activations, _ACTIVATIONS, rounds, _sums(_DOTS)), work, threads)
 
 
-def thread_count() -> int:
-    """Count the threads that Numba uses."""
-    return int(get_num_threads())
+def thread_count(most: int | None = None) -> int:
+    """Count the threads that Numba uses, or `most` if these are fewer."""
+    return min(most or get_num_threads(), get_num_threads())
 
 
-def _best_rate(run: Callable[[int], float], work: int, threads: int) -> float:
+def _best_rate(run: Callable[[int], None], work: int, threads: int | None) -> float:
     """Let every thread do `work`, several times; return the best rate of all together."""
+    threads = thread_count(threads)
     seconds: list[float] = []
     with ThreadPoolExecutor(threads) as pool:  # the kernels run without Python's lock
         list(pool.map(run, range(threads)))  # compiles, and starts the threads
@@ -130,71 +125,64 @@ def _best_rate(run: Callable[[int], float], work: int, threads: int) -> float:
     return work * threads / min(seconds)
 
 
-@njit(nogil=True)
-def _read(buffer, start, stream):
-    a0, a1, b0, b1 = zeros(), zeros(), zeros(), zeros()
-    c0, c1, d0, d1 = zeros(), zeros(), zeros(), zeros()
-    for at in range(start, start + stream, 2 * LANES):
-        a0, a1 = add(a0, load(buffer, at)), add(a1, load(buffer, at + LANES))
-        b0, b1 = add(b0, load(buffer, at + stream)), add(b1, load(buffer, at + stream + LANES))
-        c0, c1 = add(c0, load(buffer, at + 2 * stream)), add(c1, load(buffer, at + 2 * stream + LANES))
-        d0, d1 = add(d0, load(buffer, at + 3 * stream)), add(d1, load(buffer, at + 3 * stream + LANES))
-    return sum_lanes(add(add(add(a0, a1), add(b0, b1)), add(add(c0, c1), add(d0, d1))))
+def _sums(registers: int) -> Array:
+    """Room for the results, without which LLVM would leave the work out."""
+    return np.zeros(registers * LANES, np.float32)
+
+
+def _write_reading(code: Writer) -> None:
+    sums = code.sums(2 * _STREAMS, FLOATS)
+    with code.loop(code["stream"], 2 * LANES) as (at, _):
+        for number, total in enumerate(sums):
+            stream, half = divmod(number, 2)
+            place = code.at(code["start"], (stream, code["stream"]), at, half * LANES)
+            total.set(code.call(vectors.add, total.get(), code.call(vectors.load, "buffer", place)))
+    code.store("sums", [total.get() for total in sums])
+
+
+def _write_multiplying(code: Writer) -> None:
+    """Advance chains ``x = x * a + b`` that do not wait for each other."""
+    a, b = (code.call(vectors.broadcast, "factors", code.at(i)) for i in range(2))
+    chains = code.load_sums("sums", _CHAINS)
+    with code.loop(code["rounds"]):
+        for x in chains:
+            x.set(code.call(vectors.fma, x.get(), a, b))
+    code.store("sums", [x.get() for x in chains])
+
+
+def _write_dots(code: Writer, dot: Any) -> None:
+    """Multiply one vector of weights with all activations."""
+    weights = code.call(vectors.load_bytes, "x", code.at())
+    sums = code.sums(_DOTS, INTS)
+    # The activations' number is not known to LLVM, which would take their products out of the loop of rounds.
+    with code.loop(code["rounds"]), code.loop(code["count"], _DOTS * _DOT_BYTES) as (at, _):
+        for number, total in enumerate(sums):
+            x = code.call(vectors.load_bytes, "x", code.at(at, number * _DOT_BYTES))
+            total.set(code.call(dot, total.get(), weights, x))
+    code.store("sums", [code.call(vectors.to_floats, total.get()) for total in sums])
+
+
+_reading = tile("buffer start stream sums", _write_reading)
+_multiplying = tile("factors rounds sums", _write_multiplying)
+_dots_int8 = tile("x count rounds sums", partial(_write_dots, dot=vectors.dot_int8))
+_dots_uint4 = tile("x count rounds sums", partial(_write_dots, dot=vectors.dot_uint4))
 
 
 @njit(nogil=True)
-def _multiply(factors, rounds):
-    """Advance twelve chains ``x = x * a + b`` that do not wait for each other."""
-    a, b = splat(factors[0]), splat(factors[1])
-    c0, c1, c2, c3, c4, c5 = zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
-    c6, c7, c8, c9, c10, c11 = b, b, b, b, b, b
-    for _ in range(rounds):
-        c0, c1, c2 = fma(c0, a, b), fma(c1, a, b), fma(c2, a, b)
-        c3, c4, c5 = fma(c3, a, b), fma(c4, a, b), fma(c5, a, b)
-        c6, c7, c8 = fma(c6, a, b), fma(c7, a, b), fma(c8, a, b)
-        c9, c10, c11 = fma(c9, a, b), fma(c10, a, b), fma(c11, a, b)
-    first, second = add(add(c0, c1), add(c2, c3)), add(add(c4, c5), add(c6, c7))
-    return sum_lanes(add(add(first, second), add(add(c8, c9), add(c10, c11))))
+def _read(buffer, start, stream, sums):
+    _reading(buffer, start, stream, sums)
 
 
 @njit(nogil=True)
-def _dot_8(x, rounds):
-    """Multiply one vector of weights with all activations, which are their own absolute values."""
-    weights = load_bytes(x, 0)
-    c0, c1, c2, c3 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
-    c4, c5, c6, c7 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
-    for _ in range(rounds):
-        for at in range(0, len(x), _DOTS * _DOT_BYTES):
-            x0, x1 = load_bytes(x, at), load_bytes(x, at + _DOT_BYTES)
-            x2, x3 = load_bytes(x, at + 2 * _DOT_BYTES), load_bytes(x, at + 3 * _DOT_BYTES)
-            c0, c1 = dot_int8(c0, weights, x0), dot_int8(c1, weights, x1)
-            c2, c3 = dot_int8(c2, weights, x2), dot_int8(c3, weights, x3)
-            x4, x5 = load_bytes(x, at + 4 * _DOT_BYTES), load_bytes(x, at + 5 * _DOT_BYTES)
-            x6, x7 = load_bytes(x, at + 6 * _DOT_BYTES), load_bytes(x, at + 7 * _DOT_BYTES)
-            c4, c5 = dot_int8(c4, weights, x4), dot_int8(c5, weights, x5)
-            c6, c7 = dot_int8(c6, weights, x6), dot_int8(c7, weights, x7)
-    return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
+def _multiply(factors, rounds, sums):
+    _multiplying(factors, rounds, sums)
 
 
 @njit(nogil=True)
-def _dot_4(x, rounds):
-    """Do the same with weights of 4 bits, taken from their bytes before."""
-    weights = load_bytes(x, 0)
-    c0, c1, c2, c3 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
-    c4, c5, c6, c7 = zero_ints(), zero_ints(), zero_ints(), zero_ints()
-    for _ in range(rounds):
-        for at in range(0, len(x), _DOTS * _DOT_BYTES):
-            c0 = dot_uint4(c0, weights, load_bytes(x, at))
-            c1 = dot_uint4(c1, weights, load_bytes(x, at + _DOT_BYTES))
-            c2 = dot_uint4(c2, weights, load_bytes(x, at + 2 * _DOT_BYTES))
-            c3 = dot_uint4(c3, weights, load_bytes(x, at + 3 * _DOT_BYTES))
-            c4 = dot_uint4(c4, weights, load_bytes(x, at + 4 * _DOT_BYTES))
-            c5 = dot_uint4(c5, weights, load_bytes(x, at + 5 * _DOT_BYTES))
-            c6 = dot_uint4(c6, weights, load_bytes(x, at + 6 * _DOT_BYTES))
-            c7 = dot_uint4(c7, weights, load_bytes(x, at + 7 * _DOT_BYTES))
-    return _total(c0, c1, c2, c3) + _total(c4, c5, c6, c7)
+def _dot_int8(x, count, rounds, sums):
+    _dots_int8(x, count, rounds, sums)
 
 
 @njit(nogil=True)
-def _total(a, b, c, d):
-    return sum_lanes(add(add(to_floats(a), to_floats(b)), add(to_floats(c), to_floats(d))))
+def _dot_uint4(x, count, rounds, sums):
+    _dots_uint4(x, count, rounds, sums)

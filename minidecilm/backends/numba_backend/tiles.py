@@ -2,10 +2,11 @@
 
 How many sums fit depends on the CPU's registers, so the tiles are made here for any size, by writing LLVM
 code in a Python loop: a tile of 3 weight rows x 4 tokens is the same few lines as one of 4 x 1. Each function
-``..._tile`` makes one; the kernels of :mod:`.linear` call them. As in :mod:`.vectors`, offsets count elements
-and nothing is checked.
+``..._tile`` makes one; the kernels of :mod:`.linear` and :mod:`.attention` call them. As in :mod:`.vectors`,
+offsets count elements and nothing is checked.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -14,15 +15,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minidecilm.backends.numba_backend import vectors
-from minidecilm.backends.numba_backend.vectors import LANES
+from minidecilm.backends.numba_backend.registers import FLOATS, INTS, LANES
+from minidecilm.weights.packed import PANEL
 
-PANEL = 16  # rows that lie side by side in a packed weight: see minidecilm.weights.packed
 PARTS = PANEL // LANES  # registers that hold a number for each row of a panel
 
 _INDEX = ir.IntType(64)
 
 
-class _Writer:
+class Writer:
     """Writes LLVM code: calls the intrinsics of :mod:`.vectors` and knows the arrays by name."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, names: str, arguments: Any) -> None:
@@ -60,10 +61,19 @@ class _Writer:
         signature, generate = function._defn(None, *kinds)
         return _Value(signature.return_type, generate(self.context, self.builder, signature, values))
 
-    def sums(self, count: int, kind: Any, start: Any = None) -> list["_Sum"]:
+    def sums(self, count: int, kind: Any, start: Any = None) -> list["Sum"]:
         """Make sums that live in registers; they begin at zero or at `start`."""
-        zero = vectors.zeros if kind == vectors.FLOATS else vectors.zero_ints
-        return [_Sum(self, start or self.call(zero)) for _ in range(count)]
+        zero = vectors.zeros if kind == FLOATS else vectors.zero_ints
+        return [Sum(self, start or self.call(zero)) for _ in range(count)]
+
+    def load_sums(self, array: str, count: int, at: Any = 0) -> list["Sum"]:
+        """Make sums that begin at what lies side by side in an array."""
+        return [Sum(self, self.call(vectors.load, array, self.at(at, i * LANES))) for i in range(count)]
+
+    def store(self, array: str, values: Iterable["_Value"], at: Any = 0) -> None:
+        """Write vectors side by side to an array."""
+        for number, value in enumerate(values):
+            self.call(vectors.store, array, self.at(at, number * LANES), value)
 
     def smaller(self, a: Any, b: Any) -> Any:
         """Smaller of two offsets."""
@@ -79,22 +89,24 @@ class _Value:
         self.kind, self.value = kind, value
 
 
-class _Sum:
+class Sum:
     """A variable. LLVM keeps it in a register where one is free."""
 
-    def __init__(self, writer: _Writer, start: _Value) -> None:
+    def __init__(self, writer: Writer, start: _Value) -> None:
         self.writer, self.kind = writer, start.kind
         self.place = cgutils.alloca_once(writer.builder, start.value.type)
         self.set(start)
 
     def get(self) -> _Value:
+        """Read it."""
         return _Value(self.kind, self.writer.builder.load(self.place))
 
     def set(self, value: _Value) -> None:
+        """Write it."""
         self.writer.builder.store(value.value, self.place)
 
 
-def _tile(names: str, write: Any) -> Any:
+def tile(names: str, write: Any) -> Any:
     """Make an intrinsic without result of a function that writes its code."""
     count = len(names.split())
 
@@ -102,7 +114,7 @@ def _tile(names: str, write: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             [packed] = values
             values = cgutils.unpack_tuple(builder, packed, count)
-            write(_Writer(context, builder, types.void(*arguments), names, values))
+            write(Writer(context, builder, types.void(*arguments), names, values))
             return context.get_dummy_value()
 
         return types.void(types.StarArgTuple(arguments)), generate
@@ -118,8 +130,8 @@ def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
     which `x` has to follow. With `prefetching`, the line `ahead` elements further on is asked for.
     """
 
-    def write(code: _Writer) -> None:
-        sums = code.sums(rows * tokens, vectors.FLOATS)
+    def write(code: Writer) -> None:
+        sums = code.sums(rows * tokens, FLOATS)
         with code.loop(code["count"], 2 * LANES) as (column, _):
             places = [code.at(code["w"], (row, code["w_stride"]), column) for row in range(rows)]
             for place in places if prefetching else ():
@@ -132,16 +144,13 @@ def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
                     for row in range(rows):
                         total = sums[row * tokens + token]
                         total.set(code.call(vectors.fma, loaded[row], x, total.get()))
-        y_type = code.types["y"]
-        data = code.context.make_array(y_type)(code.context, code.builder, code["y"]).data
         for row in range(rows):
             for token in range(tokens):
                 at = code.at(code["y_offset"], (token, code["y_stride"]), row)
-                place = code.builder.gep(data, [at])
                 total = code.call(vectors.sum_lanes, sums[row * tokens + token].get())
-                code.builder.store(code.builder.fadd(code.builder.load(place), total.value), place)
+                code.call(vectors.add_to, "y", at, total)
 
-    return _tile("weights w w_stride x x_offset x_stride y y_offset y_stride count ahead", write)
+    return tile("weights w w_stride x x_offset x_stride y y_offset y_stride count ahead", write)
 
 
 def outer_tile(tokens: int, parts: int) -> Any:
@@ -151,9 +160,8 @@ def outer_tile(tokens: int, parts: int) -> Any:
     registers of rows for every column, `x` the `tokens` values of every column side by side.
     """
 
-    def write(code: _Writer) -> None:
-        places = [code.at(code["s"], i * LANES) for i in range(tokens * parts)]
-        totals = [_Sum(code, code.call(vectors.load, "sums", place)) for place in places]
+    def write(code: Writer) -> None:
+        totals = code.load_sums("sums", tokens * parts, code["s"])
         with code.loop(code["count"]) as (column, _):
             loaded = [
                 code.call(vectors.load, "weights", code.at(code["w"], (column, parts * LANES), part * LANES))
@@ -164,10 +172,36 @@ def outer_tile(tokens: int, parts: int) -> Any:
                 for part in range(parts):
                     total = totals[token * parts + part]
                     total.set(code.call(vectors.fma, loaded[part], x, total.get()))
-        for place, total in zip(places, totals, strict=True):
-            code.call(vectors.store, "sums", place, total.get())
+        code.store("sums", [total.get() for total in totals], code["s"])
 
-    return _tile("weights w x x_offset sums s count", write)
+    return tile("weights w x x_offset sums s count", write)
+
+
+def add_tile(rows: int, parts: int) -> Any:
+    """Make ``tile(c, c_at, c_step, a, a_at, a_step, b, b_at, b_step, depth, ahead, ahead_at, ahead_step)``.
+
+    Adds to a tile of `rows` by `parts` registers of c the product of (rows, depth) of a with (depth, parts
+    registers) of b; meanwhile asks for a line of `ahead` for each of `depth`. Each matrix is an array, the
+    offset where it begins, and the distance between its rows.
+    """
+
+    def write(code: Writer) -> None:
+        within = [(row, part * LANES) for row in range(rows) for part in range(parts)]
+        places = [code.at(code["c_at"], (row, code["c_step"]), column) for row, column in within]
+        totals = [Sum(code, code.call(vectors.load, "c", place)) for place in places]
+        with code.loop(code["depth"]) as (i, _):
+            code.call(vectors.prefetch, "ahead", code.at(code["ahead_at"], (i, code["ahead_step"])))
+            b_at = code.at(code["b_at"], (i, code["b_step"]))
+            loaded = [code.call(vectors.load, "b", code.at(b_at, part * LANES)) for part in range(parts)]
+            for row in range(rows):
+                x = code.call(vectors.broadcast, "a", code.at(code["a_at"], (row, code["a_step"]), i))
+                for part in range(parts):
+                    total = totals[row * parts + part]
+                    total.set(code.call(vectors.fma, x, loaded[part], total.get()))
+        for place, total in zip(places, totals, strict=True):
+            code.call(vectors.store, "c", place, total.get())
+
+    return tile("c c_at c_step a a_at a_step b b_at b_step depth ahead ahead_at ahead_step", write)
 
 
 def packed_tile(tokens: int) -> Any:
@@ -179,19 +213,17 @@ def packed_tile(tokens: int) -> Any:
     one sum for every group of the tokens, whose rows lie `groups` apart and begin at `g`.
     """
 
-    def write(code: _Writer) -> None:
+    def write(code: Writer) -> None:
         eight_bits = code.types["codes"].dtype == types.int8
         add_group = _add_int8 if eight_bits else _add_int4
         begin = vectors.int8_start if eight_bits else vectors.uint4_start
-        sums = code.sums(tokens * PARTS, vectors.FLOATS)
+        sums = code.sums(tokens * PARTS, FLOATS)
         with code.loop(code["groups"]) as (group, _):
             first = code.at((group, code["per_group"]))
             count = code.smaller(code["per_group"], code.builder.sub(code["chunks"], first))
             g_at = [code.at(code["g"], (token, code["groups"]), group) for token in range(tokens)]
             totals = [
-                total
-                for at in g_at
-                for total in code.sums(PARTS, vectors.INTS, code.call(begin, "x_sums", at))
+                total for at in g_at for total in code.sums(PARTS, INTS, code.call(begin, "x_sums", at))
             ]
             add_group(code, totals, tokens, first, count)
             for token, at in enumerate(g_at):
@@ -203,21 +235,20 @@ def packed_tile(tokens: int) -> Any:
                     number = token * PARTS + part
                     total = code.call(vectors.to_floats, totals[number].get())
                     sums[number].set(code.call(vectors.fma, total, scale, sums[number].get()))
-        for number, total in enumerate(sums):
-            code.call(vectors.store, "sums", code.at(number * LANES), total.get())
+        code.store("sums", [total.get() for total in sums])
 
     weights, activations = "codes c chunks per_group scales s groups", "x x_offset x_stride"
-    return _tile(f"{weights} {activations} x_scales x_sums g sums ahead", write)
+    return tile(f"{weights} {activations} x_scales x_sums g sums ahead", write)
 
 
-def _load_chunk(code: _Writer, chunk: Any) -> list[_Value]:
+def _load_chunk(code: Writer, chunk: Any) -> list[_Value]:
     """Codes of a chunk of columns, one register for each part of the panel."""
     at = code.at(code["c"], (chunk, 4 * PANEL))
     code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
     return [code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)]
 
 
-def _add_int8(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count: Any) -> None:
+def _add_int8(code: Writer, totals: list[Sum], tokens: int, first: Any, count: Any) -> None:
     """Add the products of `count` chunks of int8 codes to totals[token * PARTS + part]."""
     with code.loop(count) as (number, _):
         chunk = code.at(first, number)
@@ -230,12 +261,12 @@ def _add_int8(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count:
                 total.set(code.call(vectors.dot_int8, total.get(), weights[part], x))
 
 
-def _add_int4(code: _Writer, totals: list[_Sum], tokens: int, first: Any, count: Any) -> None:
+def _add_int4(code: Writer, totals: list[Sum], tokens: int, first: Any, count: Any) -> None:
     """Add the products of `count` chunks of 4-bit codes, gathered over as many as 16 bits hold."""
     together = vectors.UINT4_DOTS // 2
 
     def add_chunks(start: Any, width: int) -> None:
-        gathered = code.sums(tokens * PARTS, vectors.INTS)
+        gathered = code.sums(tokens * PARTS, INTS)
         for number in range(width):
             chunk = code.at(first, start, number)
             pairs = _load_chunk(code, chunk)

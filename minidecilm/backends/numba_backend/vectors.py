@@ -2,91 +2,68 @@
 
 LLVM vectorises plain loops, but not well enough where the weights of a model stream through: these functions
 say what a register holds. Most are LLVM's own vector operations, which every CPU has. The integer dot
-products are the CPU's: AVX2, or AVX-512 VNNI. They are the reason that :data:`USABLE` asks for AVX2; the
-portable kernels do without this module.
+products are the CPU's: AVX2, or AVX-512 VNNI. They are the reason that ``registers.USABLE`` asks for AVX2;
+the portable kernels do without this module.
 
 An offset into an array counts its elements from the first one. Nothing is checked: the kernels are called by
 functions that know the sizes.
 
-What is loaded becomes float32 in the register, whatever it is stored as. Numba has no bfloat16 and next to no
-float16, so kernels are given their bits, as integers of a type of their own: ``uint16`` means bfloat16,
-``int16`` means float16. ``float32`` and ``float64`` stand for themselves.
+What is loaded becomes float32 in the register, whatever it is stored as; :mod:`.storage` says what kernels
+see that as.
 """
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic, models, register_model
 
-# Numba's own description of the CPU it compiles for: part of the key under which it caches compiled code, so
-# what follows from it can be a constant of that code.
-FEATURES = frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
-VNNI = {"+avx512f", "+avx512bw", "+avx512vnni"} <= FEATURES
-#: Whether this CPU has what the explicit kernels need.
-USABLE = {"+avx2", "+fma"} <= FEATURES
-LANES = 16 if VNNI else 8
+from minidecilm.backends.numba_backend.registers import (
+    BYTE,
+    FEATURES,
+    FLOAT,
+    FLOAT_LANES,
+    FLOATS,
+    INT,
+    INT_LANES,
+    INTS,
+    LANES,
+    VNNI,
+    ArrayCode,
+    call,
+    operation,
+)
 
 #: Types of the arrays that ``load`` and its like take.
 STORED = (types.float32, types.float64, types.uint16, types.int16)
+_CODES = (types.int8, types.uint8)
 
-_FLOAT, _INT, _BYTE, _SHORT = ir.FloatType(), ir.IntType(32), ir.IntType(8), ir.IntType(16)
-_FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
-_BYTES, _SHORTS = ir.VectorType(_BYTE, 4 * LANES), ir.VectorType(_SHORT, 2 * LANES)
-
-
-class Floats(types.Type):
-    """LANES float32 values."""
+_BYTES, _SHORTS = ir.VectorType(BYTE, 4 * LANES), ir.VectorType(ir.IntType(16), 2 * LANES)
 
 
-class Ints(types.Type):
-    """LANES int32 values, or 4 * LANES bytes."""
-
-
-FLOATS, INTS = Floats(f"float32x{LANES}"), Ints(f"int32x{LANES}")
-
-
-@register_model(Floats)
-class _FloatsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: types.Type) -> None:
-        super().__init__(manager, kind, _FLOATS)
-
-
-@register_model(Ints)
-class _IntsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: types.Type) -> None:
-        super().__init__(manager, kind, _INTS)
-
-
-def _pointer(context: Any, builder: Any, array: types.Array, value: Any, offset: Any, *, to: Any) -> Any:
-    """Pointer to what `to` describes, at an element of an array."""
-    data = context.make_array(array)(context, builder, value).data
-    return builder.bitcast(builder.gep(data, [offset]), to.as_pointer())
-
-
-def _constant(value: float, kind: Any = _FLOATS) -> Any:
+def _constant(value: float, kind: Any = FLOAT_LANES) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
 def _lanes(numbers: list[int]) -> Any:
     """Lanes to take, for a shuffle of two vectors."""
-    return ir.Constant(ir.VectorType(_INT, len(numbers)), numbers)
+    return ir.Constant(ir.VectorType(INT, len(numbers)), numbers)
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
-    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, _INT(0))
+    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, INT(0))
     return builder.shuffle_vector(one, one, _lanes([0] * LANES))
 
 
-def _load(
-    context: Any, builder: Any, array: types.Array, value: Any, offset: Any, *, lanes: int = LANES
-) -> Any:
+def _upper_halves(builder: Any, bits: Any) -> Any:
+    """Float32 values of bfloat16 ones in the lower halves of int32 lanes: they are the upper halves."""
+    floats = ir.VectorType(FLOAT, bits.type.count)
+    return builder.bitcast(builder.shl(bits, _constant(16, bits.type)), floats)
+
+
+def _load(array: ArrayCode, offset: Any, lanes: int = LANES) -> Any:
     """Load `lanes` elements as float32, whatever they are stored as."""
-    stored = ir.VectorType(context.get_data_type(array.dtype), lanes)
-    bits = builder.load(_pointer(context, builder, array, value, offset, to=stored), align=1)
-    return _widen(builder, array.dtype, bits)
+    bits = array.load(offset, ir.VectorType(array.element, lanes))
+    return _widen(array.builder, array.dtype, bits)
 
 
 def _widen(builder: Any, stored: types.Type, bits: Any) -> Any:
@@ -94,12 +71,11 @@ def _widen(builder: Any, stored: types.Type, bits: Any) -> Any:
     if stored == types.float32:
         return bits
     lanes = bits.type.count
-    floats, ints = ir.VectorType(_FLOAT, lanes), ir.VectorType(_INT, lanes)
+    floats, ints = ir.VectorType(FLOAT, lanes), ir.VectorType(INT, lanes)
     if stored == types.float64:
         return builder.fptrunc(bits, floats)
-    if stored == types.uint16:  # bfloat16 is the upper half of a float32
-        wide = builder.shl(builder.zext(bits, ints), _constant(16, ints))
-        return builder.bitcast(wide, floats)
+    if stored == types.uint16:
+        return _upper_halves(builder, builder.zext(bits, ints))
     if "+f16c" in FEATURES:
         return builder.fpext(builder.bitcast(bits, ir.VectorType(ir.HalfType(), lanes)), floats)
     # Exponent and fraction move to where float32 has them, which divides a number by 2**112; the product is
@@ -113,261 +89,196 @@ def _widen(builder: Any, stored: types.Type, bits: Any) -> Any:
     return builder.bitcast(builder.or_(sign, builder.select(finite, number, special)), floats)
 
 
-def _call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = ()) -> Any:
-    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
-    function = cgutils.get_or_insert_function(builder.module, function_type, name)
-    return builder.call(function, arguments, fastmath=fastmath)
+def _float_call(builder: Any, name: str, *arguments: Any) -> Any:
+    """Call what LLVM has for every float32 lane."""
+    return call(builder, f"llvm.{name}.v{LANES}f32", FLOAT_LANES, *arguments)
 
 
-def _of_floats(name: str) -> str:
-    return f"llvm.{name}.v{LANES}f32"
+def _reduce(builder: Any, name: str, *arguments: Any, fastmath: Any = ()) -> Any:
+    """Call what LLVM has for all lanes together."""
+    return call(builder, f"llvm.vector.reduce.{name}.v{LANES}f32", FLOAT, *arguments, fastmath=fastmath)
 
 
-@intrinsic
-def zeros(typing: Any) -> Any:
+@operation(FLOATS)
+def zeros(builder):
     """All lanes 0.0."""
-    return FLOATS(), lambda context, builder, signature, arguments: _constant(0.0)
+    return _constant(0.0)
 
 
-@intrinsic
-def zero_ints(typing: Any) -> Any:
+@operation(INTS)
+def zero_ints(builder):
     """All lanes 0."""
-    return INTS(), lambda context, builder, signature, arguments: _constant(0, _INTS)
+    return _constant(0, INT_LANES)
 
 
-@intrinsic
-def load(typing: Any, array: Any, offset: Any) -> Any:
+@operation(FLOATS, STORED, types.intp)
+def load(builder, array, offset):
     """LANES values from `offset` on, of an array of one of the types STORED."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(context, builder, array, *arguments)
-
-    if array.dtype in STORED:
-        return FLOATS(array, types.intp), generate
-    return None
+    return _load(array, offset)
 
 
-def _load_half(second: bool) -> Any:
-    def typed(typing: Any, array: Any, offset: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            where, at = arguments
-            if array.dtype != types.uint16:
-                return _load(context, builder, array, where, builder.add(at, at.type(LANES * second)))
-            # Two bfloat16 in an int: the upper one is a float32 once the lower bits are cleared.
-            pairs = builder.load(_pointer(context, builder, array, where, at, to=_INTS), align=1)
-            if second:
-                return builder.bitcast(builder.and_(pairs, _constant(-65536, _INTS)), _FLOATS)
-            return builder.bitcast(builder.shl(pairs, _constant(16, _INTS)), _FLOATS)
+@operation(FLOATS, STORED, types.intp)
+def load_first(builder, array, offset):
+    """Half of 2 * LANES values: with :func:`load_second`, less work for bfloat16 than two of ``load``.
 
-        if array.dtype in STORED:
-            return FLOATS(array, types.intp), generate
-        return None
-
-    return intrinsic(typed)
+    Of bfloat16, these are the even ones and those the odd ones; of others, the first and the second half.
+    """
+    if array.dtype != types.uint16:
+        return _load(array, offset)
+    return _upper_halves(builder, array.load(offset, INT_LANES))  # two bfloat16 in an int: the lower one
 
 
-#: ``load_first(array, offset)`` and ``load_second(array, offset)`` load 2 * LANES values between them, with
-#: less work for bfloat16 than ``load``: the even and the odd ones; of others, the first and second half.
-load_first, load_second = _load_half(False), _load_half(True)
+@operation(FLOATS, STORED, types.intp)
+def load_second(builder, array, offset):
+    """Load the other half: see :func:`load_first`."""
+    if array.dtype != types.uint16:
+        return _load(array, builder.add(offset, offset.type(LANES)))
+    pairs = array.load(offset, INT_LANES)
+    return _upper_halves(builder, builder.lshr(pairs, _constant(16, INT_LANES)))
 
 
-@intrinsic
-def value(typing: Any, array: Any, offset: Any) -> Any:
+@operation(types.float32, STORED, types.intp)
+def value(builder, array, offset):
     """One element as float32, of the arrays that ``load`` takes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.extract_element(_load(context, builder, array, *arguments, lanes=1), _INT(0))
-
-    if array.dtype in STORED:
-        return types.float32(array, types.intp), generate
-    return None
+    return builder.extract_element(_load(array, offset, lanes=1), INT(0))
 
 
-@intrinsic
-def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+@operation(types.void, (types.float32,), types.intp, FLOATS)
+def store(builder, array, offset, values):
     """Write the lanes to a float32 array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        where, at, what = arguments
-        builder.store(what, _pointer(context, builder, array, where, at, to=_FLOATS), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, FLOATS), generate
+    array.store(offset, values)
 
 
-@intrinsic
-def transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, to_step: Any) -> Any:
+@operation(types.void, (types.float32,), types.intp, types.float32)
+def add_to(builder, array, offset, value):
+    """Add a number to one element of a float32 array."""
+    array.store(offset, builder.fadd(array.load(offset, FLOAT, align=4), value), align=4)
+
+
+@operation(types.void, STORED, types.intp, types.intp, (types.float32,), types.intp, types.intp)
+def transpose(builder, source, at, step, target, to, to_step):
     """Copy a block of LANES by LANES elements transposed; its rows lie `step` and `to_step` apart."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        origin, at, step, goal, to, to_step = arguments
-        rows = []
-        for i in range(LANES):
-            offset = builder.add(at, builder.mul(step, ir.Constant(step.type, i)))
-            rows.append(_load(context, builder, source, origin, offset))
-        distance = 1
-        while distance < LANES:  # swap the off-diagonal quarters of every square of twice the distance
-            for i in range(LANES):
-                if not i & distance:
-                    a, b = rows[i], rows[i + distance]
-                    upper = [
-                        lane if not lane & distance else LANES + lane - distance for lane in range(LANES)
-                    ]
-                    lower = [
-                        lane + distance if not lane & distance else LANES + lane for lane in range(LANES)
-                    ]
-                    rows[i] = builder.shuffle_vector(a, b, _lanes(upper))
-                    rows[i + distance] = builder.shuffle_vector(a, b, _lanes(lower))
-            distance *= 2
-        for i, row in enumerate(rows):
-            offset = builder.add(to, builder.mul(to_step, ir.Constant(step.type, i)))
-            builder.store(row, _pointer(context, builder, target, goal, offset, to=_FLOATS), align=1)
-        return context.get_dummy_value()
-
-    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), generate
+    rows = [
+        _load(source, builder.add(at, builder.mul(step, ir.Constant(step.type, i)))) for i in range(LANES)
+    ]
+    distance = 1
+    while distance < LANES:  # swap the off-diagonal quarters of every square of twice the distance
+        lanes = range(LANES)
+        upper = _lanes([lane if not lane & distance else LANES + lane - distance for lane in lanes])
+        lower = _lanes([lane + distance if not lane & distance else LANES + lane for lane in lanes])
+        for i in lanes:
+            if not i & distance:
+                a, b = rows[i], rows[i + distance]
+                rows[i] = builder.shuffle_vector(a, b, upper)
+                rows[i + distance] = builder.shuffle_vector(a, b, lower)
+        distance *= 2
+    for i, row in enumerate(rows):
+        target.store(builder.add(to, builder.mul(to_step, ir.Constant(step.type, i))), row)
 
 
-@intrinsic
-def broadcast(typing: Any, array: Any, offset: Any) -> Any:
+@operation(FLOATS, (types.float32,), types.intp)
+def broadcast(builder, array, offset):
     """One float32 of an array in all lanes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, array, *arguments, to=_FLOAT)
-        return _splat(builder, builder.load(pointer, align=4))
-
-    return FLOATS(array, types.intp), generate
+    return _splat(builder, array.load(offset, FLOAT, align=4))
 
 
-@intrinsic
-def splat(typing: Any, value: Any) -> Any:
+@operation(FLOATS, types.float32)
+def splat(builder, value):
     """One number in all lanes."""
-    return FLOATS(types.float32), lambda context, builder, signature, arguments: _splat(builder, arguments[0])
+    return _splat(builder, value)
 
 
-@intrinsic
-def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS, FLOATS)
+def fma(builder, a, b, c):
     """Compute ``a * b + c``, rounded once."""
-    return FLOATS(FLOATS, FLOATS, FLOATS), lambda context, builder, signature, arguments: _call(
-        builder, _of_floats("fma"), _FLOATS, *arguments
-    )
+    return _float_call(builder, "fma", a, b, c)
 
 
-@intrinsic
-def add(typing: Any, a: Any, b: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS)
+def add(builder, a, b):
     """Add ``a + b``."""
-    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fadd(*arguments)
+    return builder.fadd(a, b)
 
 
-@intrinsic
-def multiply(typing: Any, a: Any, b: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS)
+def multiply(builder, a, b):
     """Multiply ``a * b``."""
-    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fmul(*arguments)
+    return builder.fmul(a, b)
 
 
-@intrinsic
-def divide(typing: Any, a: Any, b: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS)
+def divide(builder, a, b):
     """Divide ``a / b``."""
-    return FLOATS(FLOATS, FLOATS), lambda context, builder, signature, arguments: builder.fdiv(*arguments)
+    return builder.fdiv(a, b)
 
 
-@intrinsic
-def negative(typing: Any, a: Any) -> Any:
+@operation(FLOATS, FLOATS)
+def negative(builder, a):
     """Negate ``a``."""
-    return FLOATS(FLOATS), lambda context, builder, signature, arguments: builder.fneg(arguments[0])
+    return builder.fneg(a)
 
 
-@intrinsic
-def where_positive(typing: Any, condition: Any, a: Any, b: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS, FLOATS)
+def where_positive(builder, condition, a, b):
     """Take ``a`` in the lanes where `condition` is at least 0, else ``b``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        condition, a, b = arguments
-        return builder.select(builder.fcmp_ordered(">=", condition, _constant(0.0)), a, b)
-
-    return FLOATS(FLOATS, FLOATS, FLOATS), generate
+    return builder.select(builder.fcmp_ordered(">=", condition, _constant(0.0)), a, b)
 
 
-@intrinsic
-def larger(typing: Any, a: Any, b: Any) -> Any:
+@operation(FLOATS, FLOATS, FLOATS)
+def larger(builder, a, b):
     """Take ``a`` where it is larger than ``b``, else ``b``: a NaN in `a` is passed over."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, second = arguments
-        return builder.select(builder.fcmp_ordered(">", first, second), first, second)
-
-    return FLOATS(FLOATS, FLOATS), generate
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-@intrinsic
-def absolute(typing: Any, a: Any) -> Any:
+@operation(FLOATS, FLOATS)
+def absolute(builder, a):
     """``abs(a)``."""
-    return FLOATS(FLOATS), lambda context, builder, signature, arguments: _call(
-        builder, _of_floats("fabs"), _FLOATS, *arguments
-    )
+    return _float_call(builder, "fabs", a)
 
 
-@intrinsic
-def nearest(typing: Any, a: Any) -> Any:
+@operation(FLOATS, FLOATS)
+def nearest(builder, a):
     """Nearest integer, halves to the even one."""
-    return FLOATS(FLOATS), lambda context, builder, signature, arguments: _call(
-        builder, _of_floats("rint"), _FLOATS, *arguments
-    )
+    return _float_call(builder, "rint", a)
 
 
-@intrinsic
-def store_int8(typing: Any, array: Any, offset: Any, a: Any) -> Any:
+@operation(types.void, (types.int8,), types.intp, FLOATS)
+def store_int8(builder, array, offset, values):
     """Write integers within -127 .. 127 to an int8 array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        where, at, value = arguments
-        narrow = ir.VectorType(_BYTE, LANES)
-        value = builder.trunc(builder.fptosi(value, _INTS), narrow)
-        builder.store(value, _pointer(context, builder, array, where, at, to=narrow), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, FLOATS), generate
+    array.store(offset, builder.trunc(builder.fptosi(values, INT_LANES), ir.VectorType(BYTE, LANES)))
 
 
-@intrinsic
-def sum_lanes(typing: Any, a: Any) -> Any:
+@operation(types.float32, FLOATS)
+def sum_lanes(builder, a):
     """Sum of all lanes, in an order of LLVM's choice."""
-    return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
-        builder, _of_floats("vector.reduce.fadd"), _FLOAT, _FLOAT(0.0), arguments[0], fastmath=("reassoc",)
-    )
+    return _reduce(builder, "fadd", FLOAT(0.0), a, fastmath=("reassoc",))
 
 
-@intrinsic
-def store_sums(typing: Any, array: Any, offset: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+@operation(types.float32, FLOATS)
+def max_lanes(builder, a):
+    """Largest lane; NaN is passed over."""
+    return _reduce(builder, "fmax", a)
+
+
+@operation(types.void, (types.float32,), types.intp, FLOATS, FLOATS, FLOATS, FLOATS)
+def store_sums(builder, array, offset, a, b, c, d):
     """Write the sums of the lanes of four vectors next to each other: fewer steps than four sums."""
 
-    def add_neighbours(builder: Any, a: Any, b: Any) -> Any:
+    def add_neighbours(a: Any, b: Any) -> Any:
         """Of every four lanes: a0 + a1, a2 + a3, b0 + b1, b2 + b3."""
         fours = range(0, LANES, 4)
         first = _lanes([lane for i in fours for lane in (i, i + 2, LANES + i, LANES + i + 2)])
         second = _lanes([lane for i in fours for lane in (i + 1, i + 3, LANES + i + 1, LANES + i + 3)])
         return builder.fadd(builder.shuffle_vector(a, b, first), builder.shuffle_vector(a, b, second))
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        where, at, a, b, c, d = arguments
-        total = add_neighbours(builder, add_neighbours(builder, a, b), add_neighbours(builder, c, d))
-        while total.type.count > 4:
-            half = total.type.count // 2
-            low, high = _lanes(list(range(half))), _lanes(list(range(half, 2 * half)))
-            total = builder.fadd(
-                builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high)
-            )
-        builder.store(total, _pointer(context, builder, array, where, at, to=total.type), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, FLOATS, FLOATS, FLOATS, FLOATS), generate
-
-
-@intrinsic
-def max_lanes(typing: Any, a: Any) -> Any:
-    """Largest lane; NaN is passed over."""
-    return types.float32(FLOATS), lambda context, builder, signature, arguments: _call(
-        builder, _of_floats("vector.reduce.fmax"), _FLOAT, arguments[0]
-    )
+    total = add_neighbours(add_neighbours(a, b), add_neighbours(c, d))
+    while total.type.count > 4:
+        half = total.type.count // 2
+        low, high = _lanes(list(range(half))), _lanes(list(range(half, 2 * half)))
+        total = builder.fadd(
+            builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high)
+        )
+    array.store(offset, total)
 
 
 # exp(x) = 2**n * exp(r) with n = round(x / ln 2). r lies within half of ln 2; there this polynomial is right
@@ -377,169 +288,125 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
 _EXP_TERMS = (1.381454e-3, 8.368745e-3, 4.166839e-2, 0.1666652, 0.49999993, 1.0, 1.0)
 
 
-@intrinsic
-def exp(typing: Any, x: Any) -> Any:
+@operation(FLOATS, FLOATS)
+def exp(builder, x):
     """``e**x`` for x up to 0; NaN stays NaN, and what is below -87 becomes 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        [x] = arguments
-        lowest = _constant(-87.0)
-        vanishing = builder.fcmp_ordered("<", x, lowest)
-        x = builder.select(vanishing, lowest, x)
-        n = _call(builder, _of_floats("rint"), _FLOATS, builder.fmul(x, _constant(1.4426950408889634)))
-        r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_HIGH), x)
-        r = _call(builder, _of_floats("fma"), _FLOATS, n, _constant(-_LN2_LOW), r)
-        result = _constant(_EXP_TERMS[0])
-        for term in _EXP_TERMS[1:]:
-            result = _call(builder, _of_floats("fma"), _FLOATS, result, r, _constant(term))
-        exponent = builder.add(builder.fptosi(n, _INTS), _constant(127, _INTS))
-        power = builder.bitcast(builder.shl(exponent, _constant(23, _INTS)), _FLOATS)
-        return builder.select(vanishing, _constant(0.0), builder.fmul(result, power))
-
-    return FLOATS(FLOATS), generate
+    lowest = _constant(-87.0)
+    vanishing = builder.fcmp_ordered("<", x, lowest)
+    x = builder.select(vanishing, lowest, x)
+    n = _float_call(builder, "rint", builder.fmul(x, _constant(1.4426950408889634)))
+    r = _float_call(builder, "fma", n, _constant(-_LN2_HIGH), x)
+    r = _float_call(builder, "fma", n, _constant(-_LN2_LOW), r)
+    result = _constant(_EXP_TERMS[0])
+    for term in _EXP_TERMS[1:]:
+        result = _float_call(builder, "fma", result, r, _constant(term))
+    exponent = builder.add(builder.fptosi(n, INT_LANES), _constant(127, INT_LANES))
+    power = builder.bitcast(builder.shl(exponent, _constant(23, INT_LANES)), FLOAT_LANES)
+    return builder.select(vanishing, _constant(0.0), builder.fmul(result, power))
 
 
-@intrinsic
-def prefetch(typing: Any, array: Any, offset: Any) -> Any:
+@operation(types.void, (*STORED, *_CODES), types.intp)
+def prefetch(builder, array, offset):
     """Ask for the cache line of an element; any offset will do, also one beyond the array."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, array, *arguments, to=_BYTE)
-        read, keep, data = _INT(0), _INT(3), _INT(1)
-        _call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, read, keep, data)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
+    read, keep, data = INT(0), INT(3), INT(1)
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), array.pointer(offset, BYTE), read, keep, data)
 
 
-@intrinsic
-def load_bytes(typing: Any, array: Any, offset: Any) -> Any:
+@operation(INTS, _CODES, types.intp)
+def load_bytes(builder, array, offset):
     """4 * LANES bytes from `offset` on, of an int8 or uint8 array."""
-    return INTS(array, types.intp), lambda context, builder, signature, arguments: builder.load(
-        _pointer(context, builder, array, *arguments, to=_INTS), align=1
-    )
+    return array.load(offset, INT_LANES)
 
 
-@intrinsic
-def broadcast_bytes(typing: Any, array: Any, offset: Any) -> Any:
+@operation(INTS, (types.int8,), types.intp)
+def broadcast_bytes(builder, array, offset):
     """Repeat four bytes of an int8 array in every group of four."""
-    return INTS(array, types.intp), lambda context, builder, signature, arguments: _splat(
-        builder, builder.load(_pointer(context, builder, array, *arguments, to=_INT), align=1)
-    )
+    return _splat(builder, array.load(offset, INT))
 
 
-@intrinsic
-def to_floats(typing: Any, a: Any) -> Any:
+@operation(FLOATS, INTS)
+def to_floats(builder, a):
     """Int32 lanes as float32."""
-    return FLOATS(INTS), lambda context, builder, signature, arguments: builder.sitofp(arguments[0], _FLOATS)
+    return builder.sitofp(a, FLOAT_LANES)
 
 
-@intrinsic
-def low_nibbles(typing: Any, a: Any) -> Any:
+@operation(INTS, INTS)
+def low_nibbles(builder, a):
     """Lower four bits of every byte."""
-    return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
-        arguments[0], _constant(0x0F0F0F0F, _INTS)
-    )
+    return builder.and_(a, _constant(0x0F0F0F0F, INT_LANES))
 
 
-@intrinsic
-def high_nibbles(typing: Any, a: Any) -> Any:
+@operation(INTS, INTS)
+def high_nibbles(builder, a):
     """Upper four bits of every byte."""
-    return INTS(INTS), lambda context, builder, signature, arguments: builder.and_(
-        builder.lshr(arguments[0], _constant(4, _INTS)), _constant(0x0F0F0F0F, _INTS)
-    )
+    return builder.and_(builder.lshr(a, _constant(4, INT_LANES)), _constant(0x0F0F0F0F, INT_LANES))
 
 
 def _vnni(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
     """Add four products of an unsigned and a signed byte to every int32 lane."""
-    return _call(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS, total, unsigned, signed)
+    return call(builder, "llvm.x86.avx512.vpdpbusd.512", INT_LANES, total, unsigned, signed)
 
 
 def _avx2(builder: Any, name: str, result: Any, a: Any, b: Any) -> Any:
-    return _call(builder, f"llvm.x86.avx2.{name}", result, a, b)
+    return call(builder, f"llvm.x86.avx2.{name}", result, a, b)
 
 
-@intrinsic
-def dot_int8(typing: Any, total: Any, weights: Any, x: Any) -> Any:
+@operation(INTS, INTS, INTS, INTS)
+def dot_int8(builder, total, weights, x):
     """Add to every lane of `total` the dot product of its four int8 weights and four int8 activations.
 
     Activations lie within -127 .. 127. With VNNI a lane of `total` has to begin at :func:`int8_start`.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, weights, x = arguments
-        if VNNI:  # takes one side unsigned: 128 is added to the weights here and taken off in int8_start
-            shifted = builder.xor(weights, _constant(0x80808080 - (1 << 32), _INTS))
-            return _vnni(builder, total, shifted, x)
-        # Takes one side unsigned too, and adds pairs in 16 bits: 2 * 128 * 127 fits, 2 * 255 * 127 would not.
-        # So the sign of a weight is given to its activation.
-        weights, x = builder.bitcast(weights, _BYTES), builder.bitcast(x, _BYTES)
-        signed = _avx2(builder, "psign.b", _BYTES, x, weights)
-        unsigned = _call(builder, f"llvm.abs.v{4 * LANES}i8", _BYTES, weights, ir.IntType(1)(0))
-        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, unsigned, signed)
-        quads = _avx2(builder, "pmadd.wd", _INTS, pairs, _constant(1, _SHORTS))
-        return builder.add(total, quads)
-
-    return INTS(INTS, INTS, INTS), generate
+    if VNNI:  # takes one side unsigned: 128 is added to the weights here and taken off in int8_start
+        shifted = builder.xor(weights, _constant(0x80808080 - (1 << 32), INT_LANES))
+        return _vnni(builder, total, shifted, x)
+    # Takes one side unsigned too, and adds pairs in 16 bits: 2 * 128 * 127 fits, 2 * 255 * 127 would not.
+    # So the sign of a weight is given to its activation.
+    weights, x = builder.bitcast(weights, _BYTES), builder.bitcast(x, _BYTES)
+    signed = _avx2(builder, "psign.b", _BYTES, x, weights)
+    unsigned = call(builder, f"llvm.abs.v{4 * LANES}i8", _BYTES, weights, ir.IntType(1)(0))
+    pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, unsigned, signed)
+    return builder.add(total, _avx2(builder, "pmadd.wd", INT_LANES, pairs, _constant(1, _SHORTS)))
 
 
-def _start(builder: Any, context: Any, array: Any, arguments: Any, factor: int) -> Any:
-    x_sum = builder.load(_pointer(context, builder, array, *arguments, to=_INT), align=4)
-    return _splat(builder, builder.mul(x_sum, _INT(factor)))
+def _start(builder: Any, x_sums: Any, offset: Any, factor: int) -> Any:
+    x_sum = x_sums.load(offset, INT, align=4)
+    return _splat(builder, builder.mul(x_sum, INT(factor)))
 
 
-@intrinsic
-def int8_start(typing: Any, x_sums: Any, offset: Any) -> Any:
+@operation(INTS, (types.int32,), types.intp)
+def int8_start(builder, x_sums, offset):
     """Where a sum of :func:`dot_int8` begins, given the sum of all its activations in an int32 array."""
-    return (
-        INTS(x_sums, types.intp),
-        lambda context, builder, signature, arguments: (
-            _start(builder, context, x_sums, arguments, -128) if VNNI else _constant(0, _INTS)
-        ),
-    )
+    return _start(builder, x_sums, offset, -128) if VNNI else _constant(0, INT_LANES)
 
 
-@intrinsic
-def uint4_start(typing: Any, x_sums: Any, offset: Any) -> Any:
+@operation(INTS, (types.int32,), types.intp)
+def uint4_start(builder, x_sums, offset):
     """Where the sum of weights stored 8 too large begins, given the sum of all its activations."""
-    return INTS(x_sums, types.intp), lambda context, builder, signature, arguments: _start(
-        builder, context, x_sums, arguments, -8
-    )
+    return _start(builder, x_sums, offset, -8)
 
 
-@intrinsic
-def dot_uint4(typing: Any, total: Any, weights: Any, x: Any) -> Any:
+@operation(INTS, INTS, INTS, INTS)
+def dot_uint4(builder, total, weights, x):
     """Add to `total` the dot products of weights within 0 .. 15 and int8 activations.
 
     At most :data:`UINT4_DOTS` times from zeros on; then :func:`sum_uint4` gives the int32 lanes.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, weights, x = arguments
-        if VNNI:
-            return _vnni(builder, total, weights, x)
-        weights, x, total = (
-            builder.bitcast(value, kind) for value, kind in ((weights, _BYTES), (x, _BYTES), (total, _SHORTS))
-        )
-        pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, weights, x)
-        return builder.bitcast(builder.add(total, pairs), _INTS)
-
-    return INTS(INTS, INTS, INTS), generate
+    if VNNI:
+        return _vnni(builder, total, weights, x)
+    weights, x = builder.bitcast(weights, _BYTES), builder.bitcast(x, _BYTES)
+    pairs = _avx2(builder, "pmadd.ub.sw", _SHORTS, weights, x)
+    return builder.bitcast(builder.add(builder.bitcast(total, _SHORTS), pairs), INT_LANES)
 
 
 #: In 16 bits, sums of pairs have room for this many: 8 * 2 * 15 * 127 < 2**15.
 UINT4_DOTS = 8
 
 
-@intrinsic
-def sum_uint4(typing: Any, total: Any, part: Any) -> Any:
+@operation(INTS, INTS, INTS)
+def sum_uint4(builder, total, part):
     """Add what :func:`dot_uint4` has gathered in `part` to the int32 lanes of `total`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        total, part = arguments
-        if not VNNI:
-            part = builder.bitcast(part, _SHORTS)
-            part = _avx2(builder, "pmadd.wd", _INTS, part, _constant(1, _SHORTS))
-        return builder.add(total, part)
-
-    return INTS(INTS, INTS), generate
+    if not VNNI:
+        part = builder.bitcast(part, _SHORTS)
+        part = _avx2(builder, "pmadd.wd", INT_LANES, part, _constant(1, _SHORTS))
+    return builder.add(total, part)
