@@ -12,6 +12,7 @@ def kernels_folder(tmp_path_factory):
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kernels"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """All tests of one set of kernels go to one process, which compiles each kernel once."""
     for item in items:

@@ -20,6 +20,7 @@ from minidecilm.sampling import Options, sample
 from tests.backends import kernels, test_cupy
 
 forget = test_cupy.forget  # a fixture
+pytestmark = pytest.mark.xdist_group("measured once")
 
 
 def network(heads):
