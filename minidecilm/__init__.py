@@ -13,92 +13,62 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from typing import Any
 
-    from minidecilm.api import PROMPT_TEMPLATES, LanguageModel, generate, load, stream
-    from minidecilm.config import Config, LayerConfig
-    from minidecilm.errors import CheckpointError, ConfigError, Interrupted
-    from minidecilm.experiments.allocate import choose_allocation
-    from minidecilm.experiments.compare import compare, first_difference
-    from minidecilm.experiments.evaluate import text_rows, token_losses
-    from minidecilm.experiments.pooling import pool_kv_heads
-    from minidecilm.experiments.sweep import measure_allocations, sensitivity
-    from minidecilm.generation import generate_tokens
-    from minidecilm.observe import STAGES, Recorder
-    from minidecilm.presets import PRESET_NAMES, preset
-    from minidecilm.trace import Step, Totals
-    from minidecilm.weights.quantize import quantize_checkpoint
-    from minidecilm.weights.random_weights import write_random_checkpoint
+    from minidecilm.api import PROMPT_TEMPLATES as PROMPT_TEMPLATES
+    from minidecilm.api import LanguageModel as LanguageModel
+    from minidecilm.api import generate as generate
+    from minidecilm.api import load as load
+    from minidecilm.api import stream as stream
+    from minidecilm.config import Config as Config
+    from minidecilm.config import LayerConfig as LayerConfig
+    from minidecilm.errors import CheckpointError as CheckpointError
+    from minidecilm.errors import ConfigError as ConfigError
+    from minidecilm.errors import Interrupted as Interrupted
+    from minidecilm.experiments.allocate import choose_allocation as choose_allocation
+    from minidecilm.experiments.compare import compare as compare
+    from minidecilm.experiments.compare import first_difference as first_difference
+    from minidecilm.experiments.evaluate import text_rows as text_rows
+    from minidecilm.experiments.evaluate import token_losses as token_losses
+    from minidecilm.experiments.pooling import pool_kv_heads as pool_kv_heads
+    from minidecilm.experiments.sweep import measure_allocations as measure_allocations
+    from minidecilm.experiments.sweep import sensitivity as sensitivity
+    from minidecilm.generation import generate_tokens as generate_tokens
+    from minidecilm.observe import STAGES as STAGES
+    from minidecilm.observe import Recorder as Recorder
+    from minidecilm.presets import PRESET_NAMES as PRESET_NAMES
+    from minidecilm.presets import preset as preset
+    from minidecilm.trace import Step as Step
+    from minidecilm.trace import Totals as Totals
+    from minidecilm.weights.quantize import quantize_checkpoint as quantize_checkpoint
+    from minidecilm.weights.random_weights import write_random_checkpoint as write_random_checkpoint
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "PRESET_NAMES",
-    "PROMPT_TEMPLATES",
-    "STAGES",
-    "CheckpointError",
-    "Config",
-    "ConfigError",
-    "Interrupted",
-    "LanguageModel",
-    "LayerConfig",
-    "Recorder",
-    "Step",
-    "Totals",
-    "choose_allocation",
-    "compare",
-    "first_difference",
-    "generate",
-    "generate_tokens",
-    "load",
-    "measure_allocations",
-    "pool_kv_heads",
-    "preset",
-    "quantize_checkpoint",
-    "sensitivity",
-    "stream",
-    "text_rows",
-    "token_losses",
-    "write_random_checkpoint",
-]
-
 # Importing the package loads none of it: a name, or a module of the package, is loaded when it is first used.
 _HOMES = {
-    "choose_allocation": "experiments.allocate",
-    "PROMPT_TEMPLATES": "api",
-    "LanguageModel": "api",
-    "generate": "api",
-    "load": "api",
-    "stream": "api",
-    "write_random_checkpoint": "weights.random_weights",
-    "Config": "config",
-    "LayerConfig": "config",
-    "compare": "experiments.compare",
-    "first_difference": "experiments.compare",
-    "CheckpointError": "errors",
-    "ConfigError": "errors",
-    "Interrupted": "errors",
-    "text_rows": "experiments.evaluate",
-    "token_losses": "experiments.evaluate",
-    "generate_tokens": "generation",
-    "STAGES": "observe",
-    "Recorder": "observe",
-    "pool_kv_heads": "experiments.pooling",
-    "PRESET_NAMES": "presets",
-    "preset": "presets",
-    "quantize_checkpoint": "weights.quantize",
-    "measure_allocations": "experiments.sweep",
-    "sensitivity": "experiments.sweep",
-    "Step": "trace",
-    "Totals": "trace",
+    "api": ("LanguageModel", "PROMPT_TEMPLATES", "generate", "load", "stream"),
+    "config": ("Config", "LayerConfig"),
+    "errors": ("CheckpointError", "ConfigError", "Interrupted"),
+    "experiments.allocate": ("choose_allocation",),
+    "experiments.compare": ("compare", "first_difference"),
+    "experiments.evaluate": ("text_rows", "token_losses"),
+    "experiments.pooling": ("pool_kv_heads",),
+    "experiments.sweep": ("measure_allocations", "sensitivity"),
+    "generation": ("generate_tokens",),
+    "observe": ("Recorder", "STAGES"),
+    "presets": ("PRESET_NAMES", "preset"),
+    "trace": ("Step", "Totals"),
+    "weights.quantize": ("quantize_checkpoint",),
+    "weights.random_weights": ("write_random_checkpoint",),
 }
+__all__ = sorted(sum(_HOMES.values(), ()))
 
 
 def __getattr__(name: str) -> "Any":
     from importlib.util import find_spec
 
-    if name in _HOMES:
-        value = getattr(import_module(f"minidecilm.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
+    for home, names in _HOMES.items():
+        if name in names:
+            return globals().setdefault(name, getattr(import_module(f"minidecilm.{home}"), name))
     if not name.startswith("_") and find_spec(f"minidecilm.{name}"):
         return import_module(f"minidecilm.{name}")
     raise AttributeError(f"module 'minidecilm' has no attribute {name!r}")
