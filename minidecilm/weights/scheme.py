@@ -8,7 +8,7 @@ and stays as that is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,12 @@ _LAYOUT = "panel16"  # of packed.py; another layout will get another name
 _EMBEDDING = "model.embed_tokens.weight"
 _FLOATS = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
 
-#: Shape and possible dtypes of a tensor in a file.
-StoredAs = tuple[tuple[int, ...], tuple[np.dtype[Any], ...]]
+
+class StoredAs(NamedTuple):
+    """A tensor in a file: its shape, and the dtypes it may have there."""
+
+    shape: tuple[int, ...]
+    dtypes: tuple[np.dtype[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,11 @@ def tensors_in_files(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | Non
     for name, shape in shapes.items():
         bits = scheme.bits(name, shape) if scheme else None
         if scheme is None or bits is None:
-            stored[name] = shape, _FLOATS
+            stored[name] = StoredAs(shape, _FLOATS)
         else:
             codes, scales = packed_shapes(shape, bits, scheme.group)
-            stored[f"{name}.codes"] = codes, (CODE_DTYPES[bits],)
-            stored[f"{name}.scales"] = scales, (BFLOAT16,)
+            stored[f"{name}.codes"] = StoredAs(codes, (CODE_DTYPES[bits],))
+            stored[f"{name}.scales"] = StoredAs(scales, (BFLOAT16,))
     return stored
 
 

@@ -39,19 +39,22 @@ def error(cell):
 def with_wrong_answers(notebook, given):
     """Append a cell that gives each wrong answer, checks it, puts the right one back, and prints a list."""
     checks = "\n".join(cell.source for cell in tagged(notebook, "check"))
-    code = f"""import json
-said = []
-for name, expression in {given!r}:
+    code = f"""def reply(name, expression):
     right = globals()[name]
     globals()[name] = eval(expression)
     try:
-        exec({checks!r})
-        said.append("nothing")
+        exec({checks!r}, globals())
+        return "All right"
     except Exception as problem:
-        said.append(type(problem).__name__ + ": " + str(problem))
-    globals()[name] = right
+        return type(problem).__name__ + ": " + str(problem)
+    finally:
+        globals()[name] = right
+
+
+import json
+replies = [reply(name, expression) for name, expression in {given!r}]
 print()
-print(json.dumps(said))
+print(json.dumps(replies))
 """
     return nbformat.from_dict({**notebook, "cells": [*notebook.cells, nbformat.v4.new_code_cell(code)]})
 
@@ -67,10 +70,10 @@ def test_executes_as_committed_and_notices_wrong_answers(source):
 
     *own, appended = longer.cells
     assert [found for found in map(error, longer.cells) if found] == []
-    for (name, code), said in zip(given, json.loads(appended.outputs[-1].text.splitlines()[-1]), strict=True):
-        assert said.startswith(f"AssertionError: {name.removeprefix('answer_')}: "), (
-            f"{name} = {code}: {said}"
-        )
+    replies = json.loads(appended.outputs[-1].text.splitlines()[-1])
+    for (name, code), reply in zip(given, replies, strict=True):
+        refusal = f"AssertionError: {name.removeprefix('answer_')}: "
+        assert reply.startswith(refusal), f"{name} = {code}: {reply}"
 
     longer.cells = own
     assert build.difference(committed(source), build.finish(longer)) is None
