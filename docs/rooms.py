@@ -1,7 +1,7 @@
 """The picture of the rooms and who imports whom, from the code: ``python -m docs.rooms`` writes it anew.
 
-Rooms and their order stand in ``tests/unit/test_imports.py``, which reads the imports too. An arrow leads
-from what imports to what is imported, row to row; one that follows from others is left out.
+Rooms and their order stand in ``tests/unit/test_imports.py``, which reads the imports too. An arrow means
+that some room of the upper row imports some room of the lower one; one that follows from others is left out.
 """
 
 import re
@@ -15,8 +15,7 @@ PICTURE = Path(__file__).parent / "_static" / "rooms.svg"
 # What each room is, in four words.
 WORDS = {
     "errors": "what bad files raise",
-    "files": "whole files or none",
-    "strict_json": "JSON from strangers, bounded",
+    "files": "whole files, strict JSON",
     "progress": "bars that show progress",
     "ops": "every operation, in NumPy",
     "config": "sizes and per-layer heads",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Unpack, overload
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minidecilm.files import hub_name
 from minidecilm.generation import generation_steps
 from minidecilm.model import DeciLM
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import Options
+from minidecilm.sampling import Keywords, Options
 from minidecilm.tokenizer import TextStream, Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.weights.packed import Weight
@@ -80,17 +80,32 @@ class LanguageModel:
         )
 
     @overload
-    def generate(
-        self, prompt: str, *, stop: Stop = ..., template: str | None = ..., **options: Any
+    def generate(  # type: ignore[overload-overlap]  # a str is a sequence of str too
+        self,
+        prompt: str,
+        *,
+        stop: Stop = ...,
+        template: str | None = ...,
+        **options: Unpack[Keywords],
     ) -> str: ...
 
     @overload
     def generate(
-        self, prompt: Sequence[str], *, stop: Stop = ..., template: str | None = ..., **options: Any
+        self,
+        prompt: Sequence[str],
+        *,
+        stop: Stop = ...,
+        template: str | None = ...,
+        **options: Unpack[Keywords],
     ) -> list[str]: ...
 
     def generate(
-        self, prompt: str | Sequence[str], *, stop: Stop = None, template: str | None = None, **options: Any
+        self,
+        prompt: str | Sequence[str],
+        *,
+        stop: Stop = None,
+        template: str | None = None,
+        **options: Unpack[Keywords],
     ) -> str | list[str]:
         """Continue one text, or a batch of texts of any lengths.
 
@@ -142,7 +157,7 @@ class LanguageModel:
         return result()
 
     def stream(
-        self, prompt: str, *, stop: Stop = None, template: str | None = None, **options: Any
+        self, prompt: str, *, stop: Stop = None, template: str | None = None, **options: Unpack[Keywords]
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
@@ -360,7 +375,7 @@ def generate(
     model: str | Path | LanguageModel = "demo",
     stop: Stop = None,
     template: str | None = None,
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> str:
     """Continue a text in one line: :func:`load`, then :meth:`LanguageModel.generate`.
 
@@ -379,7 +394,7 @@ def stream(
     model: str | Path | LanguageModel = "demo",
     stop: Stop = None,
     template: str | None = None,
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> Iterator[str]:
     """Continue a text in pieces: :func:`load`, then :meth:`LanguageModel.stream`."""
     lm = model if isinstance(model, LanguageModel) else load(model)

@@ -246,7 +246,7 @@ class Config:
         return cls(
             **sizes,
             head_dim=head_dim,
-            layers=tuple(LayerConfig(*sizes) for sizes in keys.read_layers(values, _MAX_LAYERS)),
+            layers=tuple(LayerConfig(*layer) for layer in keys.read_layers(values, _MAX_LAYERS)),
             rms_norm_eps=keys.require(values, "rms_norm_eps"),
             rope_theta=theta,
             rope_factor=factor,

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from minidecilm.model import DeciLM
 from minidecilm.observe import check_numbers
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
-from minidecilm.sampling import Options, sample
+from minidecilm.sampling import Keywords, Options, sample
 from minidecilm.trace import LayerClock, Totals, record_step
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
@@ -27,7 +27,7 @@ def generate_tokens(
     input_ids: npt.ArrayLike | Sequence[Sequence[int]],
     *,
     stop: Sequence[Sequence[int]] | None = None,
-    **options: Any,
+    **options: Unpack[Keywords],
 ) -> Any:
     """Continue sequences of token ids.
 

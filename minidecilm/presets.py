@@ -22,54 +22,60 @@ _DECILM_6B = Config(
 
 # Sources: the config.json of Deci/DeciLM-6b, Deci/DeciLM-7B, Deci/DeciCoder-6B, meta-llama/Llama-2-7b-hf,
 # mistralai/Mistral-7B-v0.2 (v0.1 has a sliding window) and meta-llama/Meta-Llama-3-8B on huggingface.co.
-_PRESETS: dict[str, Config] = {
-    "decilm-6b": _DECILM_6B,
-    "decilm-7b": replace(
-        _DECILM_6B,
-        layers=_layers([4] * 5 + [2] * 5 + [4] + [2] * 9 + [1] * 11 + [4], 14336),
-        max_position_embeddings=8192,
+_PRESETS: dict[str, tuple[str, Config]] = {
+    "decilm-6b": ("DeciLM-6b", _DECILM_6B),
+    "decilm-7b": (
+        "DeciLM-7B",
+        replace(
+            _DECILM_6B,
+            layers=_layers([4] * 5 + [2] * 5 + [4] + [2] * 9 + [1] * 11 + [4], 14336),
+            max_position_embeddings=8192,
+        ),
     ),
-    "decicoder-6b": replace(
-        _DECILM_6B,
-        vocab_size=51200,
-        layers=_layers([4] + [2] * 3 + [1] * 11 + [2] + [1] * 15 + [4], 11008),
-        max_position_embeddings=2048,
-        bos_token_id=50256,
-        eos_token_ids=(50256,),
-        torch_dtype="float32",
+    "decicoder-6b": (
+        "DeciCoder-6B",
+        replace(
+            _DECILM_6B,
+            vocab_size=51200,
+            layers=_layers([4] + [2] * 3 + [1] * 11 + [2] + [1] * 15 + [4], 11008),
+            max_position_embeddings=2048,
+            bos_token_id=50256,
+            eos_token_ids=(50256,),
+            torch_dtype="float32",
+        ),
     ),
-    "llama-2-7b": replace(
-        _DECILM_6B, layers=_layers([32] * 32, 11008), rope_factor=None, torch_dtype="float16"
+    "llama-2-7b": (
+        "Llama 2 7B",
+        replace(_DECILM_6B, layers=_layers([32] * 32, 11008), rope_factor=None, torch_dtype="float16"),
     ),
-    "mistral-7b": replace(
-        _DECILM_6B,
-        layers=_layers([8] * 32, 14336),
-        max_position_embeddings=32768,
-        rope_theta=1e6,
-        rope_factor=None,
+    "mistral-7b": (
+        "Mistral 7B",
+        replace(
+            _DECILM_6B,
+            layers=_layers([8] * 32, 14336),
+            max_position_embeddings=32768,
+            rope_theta=1e6,
+            rope_factor=None,
+        ),
     ),
-    "llama-3-8b": replace(
-        _DECILM_6B,
-        vocab_size=128256,
-        layers=_layers([8] * 32, 14336),
-        max_position_embeddings=8192,
-        rope_theta=500000.0,
-        rope_factor=None,
-        bos_token_id=128000,
-        eos_token_ids=(128001,),
+    "llama-3-8b": (
+        "Llama 3 8B",
+        replace(
+            _DECILM_6B,
+            vocab_size=128256,
+            layers=_layers([8] * 32, 14336),
+            max_position_embeddings=8192,
+            rope_theta=500000.0,
+            rope_factor=None,
+            bos_token_id=128000,
+            eos_token_ids=(128001,),
+        ),
     ),
 }
 #: Names that :func:`preset` knows.
 PRESET_NAMES = tuple(_PRESETS)
 #: How figures call them.
-TITLES = {
-    "decilm-6b": "DeciLM-6b",
-    "decilm-7b": "DeciLM-7B",
-    "decicoder-6b": "DeciCoder-6B",
-    "llama-2-7b": "Llama 2 7B",
-    "mistral-7b": "Mistral 7B",
-    "llama-3-8b": "Llama 3 8B",
-}
+TITLES = {name: title for name, (title, _) in _PRESETS.items()}
 
 
 def preset(name: str) -> Config:
@@ -86,6 +92,6 @@ def preset(name: str) -> Config:
     7043551232
     """
     try:
-        return _PRESETS[name.lower()]
+        return _PRESETS[name.lower()][1]
     except KeyError:
         raise ConfigError(f"no preset {name!r}: choose from {', '.join(PRESET_NAMES)}") from None

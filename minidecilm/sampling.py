@@ -7,7 +7,7 @@ their order are those of Hugging Face ``generate``.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -102,6 +102,23 @@ class Options:
         check("top_p", "a number above 0, at most 1", lambda p: 0 < p <= 1)
         check("min_p", "a number from 0 to 1", lambda p: 0 <= p <= 1)
         check("repetition_penalty", f"{_TINY} to {_HUGE}", lambda r: _TINY <= r <= _HUGE)
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of :class:`Options` as keyword arguments, for type checkers and editors."""
+
+    max_new_tokens: int
+    max_length: int | None
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    seed: int | Sequence[int]
+    eos_token_ids: int | Sequence[int] | None
+    trace: list[Step] | None
+    totals: Totals | None
+    progress: bool | None
 
 
 def apply_repetition_penalty(logits: Array, token_ids: Sequence[int] | Array, penalty: float) -> Array:

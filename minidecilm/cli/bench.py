@@ -79,7 +79,7 @@ def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
     """Open the model that was named, and say what it is."""
     if options.random or options.layers is not None:
         raise ValueError("--random and --layers need --config: minidecilm bench --config decilm-6b --random")
-    title = options.model or "demo"
+    title = "demo" if options.model is None else options.model
     if has_no_weights(title):
         raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
     lm = load(title, ignore_config_keys=options.ignore_config_key, **load_options(options))

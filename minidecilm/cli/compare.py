@@ -8,7 +8,7 @@ import numpy as np
 
 from minidecilm.api import LanguageModel, load
 from minidecilm.cli.options import add_load_options, load_options, say
-from minidecilm.experiments import compare as diverge
+from minidecilm.experiments.compare import compare, first_difference, largest_difference
 from minidecilm.generation import check_length, length_limit
 from minidecilm.observe import find_fault
 
@@ -36,21 +36,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print where the runs part; return the exit code, 1 if they do."""
     settings = _pair_of_settings(options)
+    names = options.model, options.model if options.other is None else options.other
     a, b = (
-        load(model, ignore_config_keys=options.ignore_config_key, **setting)
-        for model, setting in zip((options.model, options.other or options.model), settings, strict=True)
+        load(name, ignore_config_keys=options.ignore_config_key, **setting)
+        for name, setting in zip(names, settings, strict=True)
     )
     if not options.tolerance >= 0:
         raise ValueError(f"--tolerance: expected a number of at least 0, found {options.tolerance}")
     ids = _ids(a, options)
-    differences = diverge.compare(a.model, b.model, ids)
+    differences = compare(a.model, b.model, ids)
     for name, lm in (("first", a), ("second", b)):
         try:
             find_fault(lm.model, ids[0])
         except ValueError as problem:  # NaN differs from NaN; norms that vanish in both runs are the same
             say(f"the {name} run: {problem}")
-    first = diverge.first_difference(differences, options.tolerance)
-    worst = diverge.largest_difference(differences)
+    first = first_difference(differences, options.tolerance)
+    worst = largest_difference(differences)
     if options.json:
         result = {
             "runs": settings,

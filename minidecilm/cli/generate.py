@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for field in _FLAGS:
         flag = dict(field.metadata["flag"])
         if field.default is not None:
-            flag["help"] = f"{flag['help']} (default: {field.default})".strip()
+            flag["help"] = f"{flag['help']} (default: {field.default:g})".strip()
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, **flag)
     parser.add_argument(
         "--stop", action="append", metavar="TEXT", help="end before this text; may be repeated"

@@ -119,7 +119,7 @@ def write_random_checkpoint(
 def _random_chunks(generator: np.random.Generator, stored: str, shape: tuple[int, ...]) -> Iterator[Array]:
     for start in range(0, prod(shape), _CHUNK_VALUES):
         count = min(_CHUNK_VALUES, prod(shape) - start)
-        yield _normal(generator, count, mean=len(shape) == 1).astype(DTYPES[stored])
+        yield _normal(generator, count, mean=1.0 if len(shape) == 1 else 0.0).astype(DTYPES[stored])
 
 
 def _normal(generator: np.random.Generator, count: int, mean: float = 0) -> Array:

@@ -31,6 +31,10 @@ def test_arrows_in_one_lane_do_not_touch():
             assert (row, other) == (start, end) or lane != another or other > start or end > row
 
 
+def test_only_rooms_have_words():
+    assert rooms.WORDS.keys() == rooms.ROW.keys()
+
+
 def test_a_room_without_words_is_named(monkeypatch):
     monkeypatch.setattr(rooms, "ROWS", [{"attic"}, *rooms.ROWS])
     with pytest.raises(ValueError, match="room 'attic': say in WORDS"):

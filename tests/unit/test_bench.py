@@ -345,6 +345,7 @@ def test_memory_is_checked_before_it_is_taken(run_command, config_file, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([""], "model: the name is empty"),
         (["no/such/folder"], "no/such/folder"),
         (["--config", "decilm-6b"], "--random"),
         (["--random"], "--config"),

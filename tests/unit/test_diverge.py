@@ -130,3 +130,8 @@ def test_json_of_the_command_has_no_number_that_json_has_not(run_command, nan_fo
     assert (code, found["tolerance"]) == (1, None)
     assert found["first_difference"] == {"layer": 3, "stage": "down_proj", "error": None}
     assert found["stages"][0]["error"] == 0.0
+
+
+def test_an_empty_name_is_no_model(run_command):
+    found = run_command("compare", "demo", "", "--tokens", 4)
+    assert found == (2, "", "minidecilm compare: model: the name is empty\n")

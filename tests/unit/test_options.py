@@ -16,8 +16,9 @@ import pytest
 
 import minidecilm
 from minidecilm import bench, catalog, costs, plots
+from minidecilm.cli import compare as compare_command
 from minidecilm.cli.main import build_parser
-from minidecilm.experiments import compare as diverge
+from minidecilm.experiments.compare import Difference
 from minidecilm.model import DeciLM
 from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
@@ -26,7 +27,7 @@ from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
 DRAWN = ("kv_cache_by_batch", "largest_batch", "throughput", "roofline", "attention_maps")
-APART = diverge.Difference(3, "v", 0.01)
+APART = Difference(3, "v", 0.01)
 FILES = {
     "tiny.json": SMALL.to_dict(),
     "one.json": replace(SMALL, layers=SMALL.layers[:1]).to_dict(),
@@ -310,7 +311,7 @@ def record(monkeypatch, tmp_path, run_command):
     monkeypatch.setattr(DeciLM, "__init__", open_network)
     monkeypatch.setattr(DeciLM, "__call__", compute)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
-    monkeypatch.setattr(diverge, "compare", compare)
+    monkeypatch.setattr(compare_command, "compare", compare)
     for command in ("compare", "bench"):
         monkeypatch.setattr(f"minidecilm.cli.{command}.find_fault", lambda *arguments: None)
     monkeypatch.setattr(bench, "measure", measure)

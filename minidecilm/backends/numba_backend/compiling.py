@@ -192,7 +192,8 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 # Division by zero gives what IEEE 754 says: no checks to compile. Only kernels call an inner function, so
 # nothing is compiled through which Python would. Only the loops that say so run in parallel: each one that
 # Numba finds besides, such as an array that is filled, would be another function to compile.
-_ONLY_LOOPS = ParallelOptions({option: option == "prange" for option in ParallelOptions.__slots__[1:]})
+_NO = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+_ONLY_LOOPS = ParallelOptions({"prange": True, **dict.fromkeys(_NO, False)})
 IN_PARALLEL: dict[str, Any] = {"parallel": _ONLY_LOOPS, "nogil": True, "error_model": "numpy"}
 serial = njit(error_model="numpy")
 inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
