@@ -160,7 +160,8 @@ def test_logits_outlive_the_next_step(name):
 
 
 def test_an_observed_step_is_computed_operation_by_operation(name):
-    model, expected = demo_model(name), demo_model("numpy", "float32")
+    """Against float64, by the size of a stage: how NumPy rounds float32 depends on the CPU."""
+    model, expected = demo_model(name), demo_model("numpy", "float64")
     seen, reference = Recorder(), Recorder()
     for network, recorder in ((model, seen), (expected, reference)):
         cache = network.new_cache(2, 4)
@@ -169,7 +170,8 @@ def test_an_observed_step_is_computed_operation_by_operation(name):
     assert seen.values.keys() == reference.values.keys()
     for key, value in reference.values.items():
         assert isinstance(seen.values[key], np.ndarray), key
-        np.testing.assert_allclose(seen.values[key], value, atol=2e-4, err_msg=str(key))
+        size = np.sqrt(np.mean(value**2))
+        np.testing.assert_allclose(seen.values[key], value, rtol=0, atol=6e-6 * size, err_msg=str(key))
 
 
 def test_generation_and_a_bfloat16_cache(name):
