@@ -175,9 +175,10 @@ class DeciLM:
 
         h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)
         see(layer, "post_attention_layernorm", h)
-        gate = op.linear(h, w[name + "mlp.gate_proj.weight"])  # (B, T, F)
+        gate, up = op.linears(
+            h, w[name + "mlp.gate_proj.weight"], w[name + "mlp.up_proj.weight"]
+        )  # (B, T, F)
         see(layer, "gate_proj", gate)
-        up = op.linear(h, w[name + "mlp.up_proj.weight"])  # (B, T, F)
         see(layer, "up_proj", up)
         down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])
         see(layer, "down_proj", down)
@@ -192,9 +193,8 @@ class DeciLM:
         w, op, D = self.weights, self.backend, self.config.head_dim
         name = f"model.layers.{layer}.self_attn."
 
-        q = ops.split_heads(op.linear(h, w[name + "q_proj.weight"]), D)  # (B, H, T, D)
-        k = ops.split_heads(op.linear(h, w[name + "k_proj.weight"]), D)  # (B, K, T, D)
-        v = ops.split_heads(op.linear(h, w[name + "v_proj.weight"]), D)  # (B, K, T, D)
+        projections = (w[f"{name}{which}_proj.weight"] for which in "qkv")
+        q, k, v = (ops.split_heads(y, D) for y in op.linears(h, *projections))  # (B, H, T, D), (B, K, T, D)
         see(layer, "q", q)
         see(layer, "k", k)
         see(layer, "v", v)
