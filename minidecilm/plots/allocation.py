@@ -1,4 +1,7 @@
-"""Figures of which layers need their KV heads, and what a choice of heads costs."""
+"""Figures of which layers need their KV heads, and what a choice of heads costs.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""The layers of a model one below the other, with the query heads that share each KV head."""
+"""The layers of a model one below the other, with the query heads that share each KV head.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from typing import TYPE_CHECKING
 

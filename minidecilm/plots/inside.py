@@ -1,4 +1,7 @@
-"""Figures of a run: attention by KV head, size of activations, and what rotary policies change."""
+"""Figures of a run: attention by KV head, size of activations, and what rotary policies change.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

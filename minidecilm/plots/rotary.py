@@ -1,4 +1,7 @@
-"""Figures of rotary position embedding: base, wavelengths, angles, and attention by distance."""
+"""Figures of rotary position embedding: base, wavelengths, angles, and attention by distance.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,7 @@
-"""Figures of what a config takes: KV heads, parameters, memory of the cache, rows that fit."""
+"""Figures of what a config takes: KV heads, parameters, memory of the cache, rows that fit.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

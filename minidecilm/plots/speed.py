@@ -1,4 +1,7 @@
-"""Figures of speed: what a device allows, and what was measured on it."""
+"""Figures of speed: what a device allows, and what was measured on it.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
