@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.backends.host import on_host
+from minidecilm.cache import KVCache
 from minidecilm.config import Config
 from minidecilm.errors import Interrupted
 from minidecilm.model import DeciLM
-from minidecilm.observe import check_numbers
-from minidecilm.ops import Array
+from minidecilm.observe import LayerClock, check_numbers
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Keywords, Options, sample
-from minidecilm.trace import LayerClock, Totals, record_step
+from minidecilm.trace import Step, Totals
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
 DYNAMIC_LENGTH_FACTOR = 4
@@ -159,7 +160,7 @@ def generation_steps(
             seconds = perf_counter() - clock.started
             totals.add_step(seconds, cache.used_nbytes, reading=number == 1)
             if options.trace is not None:
-                options.trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
+                options.trace.append(_record_step(logits, tokens, finished, cache, clock, seconds))
             yield
             bar.update(1)
             if all(finished):
@@ -194,6 +195,36 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
         f"a prompt of {prompt_length} + {max_new_tokens} new tokens exceeds {limit} tokens ({reason}): "
         f"{remedy}, or set max_length"
     )
+
+
+def _record_step(
+    logits: Array,
+    tokens: list[int | None],
+    finished: list[str | None],
+    cache: KVCache,
+    clock: LayerClock,
+    seconds: float,
+) -> Step:
+    """Describe a step that computed logits (B, V) and chose `tokens`."""
+    log_p = log_softmax(logits)  # (B, V)
+    return Step(
+        tokens=tokens,
+        log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
+        alternatives=[_likeliest(row) for row in log_p],
+        finished=list(finished),
+        rope_base=cache.rope_base.tolist(),
+        cache_nbytes=cache.used_nbytes,
+        layer_seconds=clock.layer_seconds,
+        seconds=seconds,
+    )
+
+
+def _likeliest(log_p: Array, count: int = 5) -> list[tuple[int, float]]:
+    """Return the likeliest tokens of a (V,) distribution, best first."""
+    count = min(count, len(log_p))
+    best = np.argpartition(log_p, -count)[-count:]
+    best = best[np.argsort(-log_p[best], kind="stable")]
+    return [(int(token), float(log_p[token])) for token in best]
 
 
 def _as_rows(ids: Any, name: str) -> list[list[int]]:

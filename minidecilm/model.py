@@ -203,7 +203,7 @@ class DeciLM:
         keys, values = cache.write(layer, k, v)  # (B, K, S, D)
         mixed, weights = [], []
         for queries, turned, mask in rotation.on_read(q, keys, visible):
-            if see.wants("attention_weights"):
+            if "attention_weights" in see.stages:
                 weights.append(op.attention_weights(queries, turned, mask))  # (B, H, t, S)
             mixed.append(op.attention(queries, turned, values, mask))  # (B, H, t, D)
         if weights:

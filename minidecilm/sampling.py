@@ -19,7 +19,7 @@ _REMOVED = -np.inf
 _TINY, _HUGE = 1e-30, 1e30  # dividing a float32 logit by two such numbers does not overflow float64
 
 
-def _flag(default: Any, type: type, metavar: str, help: str = "") -> Any:
+def _flag(default: Any, type: type, metavar: str, help: str) -> Any:
     """Make an option that the command line has too, with the arguments of its flag."""
     return field(default=default, metadata={"flag": {"type": type, "metavar": metavar, "help": help}})
 
@@ -75,14 +75,14 @@ class Options:
     ValueError: top_p: expected a number above 0, at most 1, found 0
     """
 
-    max_new_tokens: int = _flag(100, int, "N")
+    max_new_tokens: int = _flag(100, int, "N", "add at most N tokens (default: %(default)s)")
     max_length: int | None = _flag(None, int, "N", "allow prompt and new text of N tokens")
-    temperature: float = _flag(1.0, float, "X", "0 is greedy")
-    top_k: int = _flag(0, int, "K", "0 is off")
-    top_p: float = _flag(0.95, float, "P", "1 is off")
-    min_p: float = _flag(0.0, float, "P", "0 is off")
-    repetition_penalty: float = _flag(1.0, float, "X", "1 is off")
-    seed: int | Sequence[int] = _flag(0, int, "N")
+    temperature: float = _flag(1.0, float, "X", "divide the logits; 0 is greedy (default: %(default)g)")
+    top_k: int = _flag(0, int, "K", "keep the K most likely tokens (default: all)")
+    top_p: float = _flag(0.95, float, "P", "keep the likeliest tokens that hold P together (default: %(default)g)")
+    min_p: float = _flag(0.0, float, "P", "keep tokens at least P times as likely as the best (default: all)")
+    repetition_penalty: float = _flag(1.0, float, "X", "above 1, repeat less (default: off)")
+    seed: int | Sequence[int] = _flag(0, int, "N", "of the random draws (default: %(default)s)")
     eos_token_ids: int | Sequence[int] | None = None
     trace: list[Step] | None = None
     totals: Totals | None = None

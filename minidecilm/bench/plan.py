@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minidecilm import costs
-from minidecilm.api import WEIGHTS
 from minidecilm.backends import Backend, create_backend
 from minidecilm.bench import machine
 from minidecilm.config import Config
 from minidecilm.generation import length_limit
 from minidecilm.model import DeciLM, check_choices
 from minidecilm.weights.random_weights import random_weights
+from minidecilm.weights.scheme import check_weights
 
 _RESERVE_BYTES = 256_000_000  # for the interpreter, libraries, and the rest of the system
 
@@ -185,8 +185,7 @@ def random_model(
     >>> random_model(tiny, Plan()).weights["lm_head.weight"].shape
     (32, 64)
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights {weights!r}: choose from {', '.join(WEIGHTS)}")
+    check_weights(weights)
     storage = config.torch_dtype if weights == "stored" else weights
     chosen = create_backend(backend, config.num_parameters, dtype)
     check_choices(chosen, dtype, rope, kv_cache)

@@ -14,8 +14,8 @@ import numpy as np
 from minidecilm.bench import machine
 from minidecilm.bench.plan import Plan, check_plan
 from minidecilm.model import DeciLM
+from minidecilm.observe import LayerClock
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.trace import LayerClock
 
 _WARM_UP_STEPS = 2
 

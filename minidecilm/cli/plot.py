@@ -11,7 +11,7 @@ from minidecilm.cli.options import add_ignored_keys
 from minidecilm.config import Config
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
-from minidecilm.observe import Recorder, find_fault
+from minidecilm.observe import FaultFinder, Recorder, Showing
 from minidecilm.ops import Array
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from minidecilm.presets import PRESET_NAMES
@@ -121,8 +121,9 @@ def _of_a_run(lm: LanguageModel, ids: list[int], options: argparse.Namespace) ->
     """Run the model on one text, and draw what was seen."""
     draw, stages = OF_A_RUN[options.name]
     with progress_bar(len(lm.config.layers), "reading the prompt", "layer") as bar:
-        recorder = _Watched(stages, bar)
-        lm.model([ids], last_only=True, observer=recorder)
+        recorder, finder = _Watched(stages, bar), FaultFinder()
+        lm.model([ids], last_only=True, observer=Showing(recorder, finder))
+    finder.check()
     layer = {"layer": options.layer} if "layer" in signature(draw).parameters else {}
     title, kv_heads = lm.checkpoint.folder.name, lm.config.num_key_value_heads_per_layer
     return draw(title, recorder.values, kv_heads, **layer)
@@ -147,13 +148,11 @@ def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageMode
         raise ValueError(f"this plot is of one model, found {len(names)}: {', '.join(names)}")
     name = names[0] if names else "demo"
     lm = load(name, ignore_config_keys=options.ignore_config_key)
-    if lm.tokenizer is None:
-        raise ValueError(f"{name} has no tokenizer.model, so it cannot read a prompt")
+    tokenizer = lm.require_tokenizer()
     if not 0 <= options.layer < len(lm.config.layers):
         raise ValueError(f"--layer: expected 0 to {len(lm.config.layers) - 1}, found {options.layer}")
-    ids = lm.tokenizer.encode(options.prompt)
+    ids = tokenizer.encode(options.prompt)
     if len(ids) < 3:
         raise ValueError(f"--prompt: expected a text of at least two tokens, found {options.prompt!r}")
     check_length(lm.config, len(ids), 1, None)
-    find_fault(lm.model, ids)
     return lm, ids

@@ -13,7 +13,7 @@ from minidecilm.progress import progress_bar
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
 from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
 from minidecilm.weights.safetensors_file import DTYPES, TensorSource, format_name
-from minidecilm.weights.scheme import BITS, Scheme
+from minidecilm.weights.scheme import BITS, Scheme, check_weights
 
 # The weights are this many values over and over: 16 MB of bfloat16. A prime, so that the rows of no matrix
 # repeat in step with it.
@@ -60,8 +60,7 @@ def random_weights(
     >>> sum(weight.nbytes for weight in weights.values()) == 2 * config.num_parameters
     True
     """
-    if storage not in (*FLOAT_BYTES, *BITS):
-        raise ValueError(f"weights {storage!r}: choose from {', '.join((*FLOAT_BYTES, *BITS))}")
+    check_weights(storage, (*FLOAT_BYTES, *BITS))
     generator = np.random.default_rng(seed)
     count = min(_BLOCK_VALUES, config.num_parameters)
     scheme = Scheme(storage) if storage in BITS else None

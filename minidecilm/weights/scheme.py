@@ -6,7 +6,7 @@ scheme: its error goes straight into the logits, and it is 2 % of the weights. A
 and stays as that is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, GROUPS, packed_shap
 from minidecilm.weights.safetensors_file import DTYPES
 
 BITS = {"int8": 8, "int4": 4}
+#: What weights can be loaded as; "stored" is as the files have them.
+WEIGHTS = ("stored", "float64", "float32", "bfloat16", *BITS)
 HEAD = "lm_head.weight"
 
 _METHOD = "minidecilm"
@@ -132,6 +134,12 @@ def tensors_in_files(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | Non
             stored[f"{name}.codes"] = StoredAs(codes, (CODE_DTYPES[bits],))
             stored[f"{name}.scales"] = StoredAs(scales, (BFLOAT16,))
     return stored
+
+
+def check_weights(weights: str, known: Sequence[str] = WEIGHTS) -> None:
+    """Refuse a storage of weights that is not known, with a ValueError that lists those that are."""
+    if weights not in known:
+        raise ValueError(f"weights {weights!r}: choose from {', '.join(known)}")
 
 
 def _check(key: str, value: Any, *allowed: Any) -> None:
