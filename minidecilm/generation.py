@@ -96,17 +96,8 @@ def generation_steps(
 ) -> Iterator[None]:
     """Generate one token per row and step, until every row has ended; yield after every step.
 
-    Parameters
-    ----------
-    model : DeciLM
-    prompts : sequence of sequences of int
-        One per row; padded on the left to the longest.
-    on_token : callable
-        Is told each new token as (row, token, whether it is an end-of-text id); returns whether the row is to
-        end there.
-    options : Options
-    shown : bool
-        The tokens are shown as they come: on a terminal, a bar would run into them.
+    `on_token` is told each new token as (row, token, whether it is an end-of-text id), and returns whether
+    the row is to end there. `shown` says that tokens are shown as they come: a bar would run into them.
     """
     max_new_tokens, progress = options.max_new_tokens, options.progress
     eos = _end_tokens(model.config.eos_token_ids if options.eos_token_ids is None else options.eos_token_ids)
@@ -179,13 +170,7 @@ def length_limit(config: Config) -> tuple[int, str]:
 
 
 def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_length: int | None) -> None:
-    """Refuse a run longer than the model is meant for, and say what would fit.
-
-    Raises
-    ------
-    ValueError
-        Naming the lengths asked for, the limit, where it comes from and what to change.
-    """
+    """Raise a ValueError for a run longer than the model is meant for, which says what would fit."""
     limit, reason = length_limit(config) if max_length is None else (max_length, "max_length")
     if prompt_length + max_new_tokens <= limit:
         return

@@ -19,13 +19,7 @@ from minidecilm.weights.packed import Weight
 
 
 def check_choices(backend: Backend, dtype: str, rope_policy: str, kv_cache: str) -> None:
-    """Refuse what :class:`DeciLM` cannot compute, before there are weights.
-
-    Raises
-    ------
-    ValueError
-        For a dtype the backend lacks, an unknown policy or cache storage.
-    """
+    """Refuse what :class:`DeciLM` cannot compute, as it does itself, before there are weights."""
     if dtype not in backend.dtypes:
         raise ValueError(
             f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"

@@ -158,20 +158,16 @@ def check_numbers(
 ) -> None:
     """Refuse what a model computed if a number is not finite, or is so large that its square overflows.
 
+    The model then reads each row again by itself, observed, to find out where: see :func:`find_fault`.
+
     Parameters
     ----------
     model : callable
-        Runs again on each row by itself, observed, to find out where.
     rows : sequence of sequences of int
         What it has read.
     logits : (B, V) array
     hidden_states : (B, T, E) array, optional
         What its last layer passed on.
-
-    Raises
-    ------
-    ValueError
-        Naming the first stage and layer with such a number.
     """
     sound = np.isfinite(logits.max(axis=-1)).all()
     if hidden_states is not None:
@@ -184,13 +180,7 @@ def check_numbers(
 
 
 def find_fault(model: Callable[..., Array], row: Sequence[int]) -> None:
-    """Let a model read one row, observed, and refuse it if a number is not finite or a norm vanishes.
-
-    Raises
-    ------
-    ValueError
-        Naming the first stage and layer with such a number.
-    """
+    """Let a model read one row, watched by a :class:`FaultFinder`; a fault is a ValueError that names it."""
     finder = FaultFinder()
     model([row], observer=finder)
     finder.check()

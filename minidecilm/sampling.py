@@ -79,7 +79,7 @@ class Options:
     max_length: int | None = _flag(None, int, "N", "allow prompt and new text of N tokens")
     temperature: float = _flag(1.0, float, "X", "divide the logits; 0 is greedy (default: %(default)g)")
     top_k: int = _flag(0, int, "K", "keep the K most likely tokens (default: all)")
-    top_p: float = _flag(0.95, float, "P", "keep the likeliest tokens that hold P together (default: %(default)g)")
+    top_p: float = _flag(0.95, float, "P", "keep the likeliest that hold P together (default: %(default)g)")
     min_p: float = _flag(0.0, float, "P", "keep tokens at least P times as likely as the best (default: all)")
     repetition_penalty: float = _flag(1.0, float, "X", "above 1, repeat less (default: off)")
     seed: int | Sequence[int] = _flag(0, int, "N", "of the random draws (default: %(default)s)")

@@ -26,20 +26,32 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
     """
     weight_bytes = sum(model.weights[name].nbytes for name in costs.streamed_weights(model.config))
     plan, memory = measurement.plan, measurement.memory
+    bandwidth, peak = limits.read_bandwidth, limits.peak
     # What a pass reads: new tokens of each row, behind how many before them.
     prefill = [(plan.prompt_tokens, 0)]
     decode = [(1, past) for past in range(plan.prompt_tokens, plan.length)]
 
     def phase(seconds: Sequence[float], rows: int, passes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-        per_token = rows * measurement.kv_cache_bytes_per_token
-        return _rates(
-            seconds,
-            tokens=rows * sum(T for T, _ in passes),
-            weight_bytes=len(passes) * weight_bytes,
-            cache_bytes=sum((past + T) * per_token for T, past in passes),
-            operations=sum(costs.forward_flops(model.config, rows, T, past) for T, past in passes),
-            limits=limits,
-        )
+        """Rates of one phase at one batch size; bytes and operations are of one round."""
+        tokens, typical = rows * sum(T for T, _ in passes), median(seconds)
+        weights = len(passes) * weight_bytes
+        cache = rows * measurement.kv_cache_bytes_per_token * sum(past + T for T, past in passes)
+        operations = sum(costs.forward_flops(model.config, rows, T, past) for T, past in passes)
+        predicted, limit = None, None
+        if bandwidth and peak:
+            predicted, limit = costs.roofline_seconds(weights + cache, operations, bandwidth, peak)
+        return {
+            "tokens_per_second": tokens / typical,
+            "spread": (max(seconds) - min(seconds)) / typical if len(seconds) > 1 else None,
+            "seconds": list(seconds),
+            "weight_bytes_per_second": weights / typical,
+            "operations_per_second": operations / typical,
+            "predicted_tokens_per_second": predicted and tokens / predicted,
+            "predicted_limit": limit,
+            "share_of_predicted": predicted and predicted / typical,
+            "share_of_read_bandwidth": bandwidth and weights / typical / bandwidth,
+            "share_of_peak": peak and operations / typical / peak,
+        }
 
     runs = [
         {
@@ -54,8 +66,8 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
         "prefill_tokens_per_second": first["prefill"]["tokens_per_second"],
         "decode_tokens_per_second": first["decode"]["tokens_per_second"],
         "weight_bytes_per_second": first["decode"]["weight_bytes_per_second"],
-        "read_bandwidth_bytes_per_second": limits.read_bandwidth,
-        "peak_operations_per_second": limits.peak,
+        "read_bandwidth_bytes_per_second": bandwidth,
+        "peak_operations_per_second": peak,
         "peak_arithmetic": limits.arithmetic,
         "peak_memory_bytes": memory.get("peak"),
         "anonymous_memory_bytes": memory.get("anonymous"),
@@ -88,40 +100,3 @@ def _versions(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _rates(
-    seconds: Sequence[float],
-    *,
-    tokens: int,
-    weight_bytes: int,
-    cache_bytes: int,
-    operations: int,
-    limits: Limits,
-) -> dict[str, Any]:
-    """Rates of one phase at one batch size; bytes and operations are of one round."""
-    typical = median(seconds)
-    figures: dict[str, Any] = {
-        "tokens_per_second": tokens / typical,
-        "spread": (max(seconds) - min(seconds)) / typical if len(seconds) > 1 else None,
-        "seconds": list(seconds),
-        "weight_bytes_per_second": weight_bytes / typical,
-        "operations_per_second": operations / typical,
-        "predicted_tokens_per_second": None,
-        "predicted_limit": None,
-        "share_of_predicted": None,
-        "share_of_read_bandwidth": None,
-        "share_of_peak": None,
-    }
-    if limits.read_bandwidth and limits.peak:
-        predicted, limit = costs.roofline_seconds(
-            weight_bytes + cache_bytes, operations, limits.read_bandwidth, limits.peak
-        )
-        figures |= {
-            "predicted_tokens_per_second": tokens / predicted,
-            "predicted_limit": limit,
-            "share_of_predicted": predicted / typical,
-            "share_of_read_bandwidth": weight_bytes / typical / limits.read_bandwidth,
-            "share_of_peak": operations / typical / limits.peak,
-        }
-    return figures

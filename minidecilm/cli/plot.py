@@ -56,13 +56,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw and write; return the exit code.
-
-    Raises
-    ------
-    ValueError, OSError
-        For a wrong name, model, option or file.
-    """
+    """Draw and write; return the exit code."""
     if options.name not in OF_CONFIGS and options.name not in OF_A_RUN:
         raise ValueError(f"no plot {options.name!r}: choose from {', '.join([*OF_CONFIGS, *OF_A_RUN])}")
     plots.check_suffix(options.out)

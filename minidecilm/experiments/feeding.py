@@ -30,11 +30,6 @@ def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None
     (B, T, V) array
         Logits after each token.
 
-    Raises
-    ------
-    ValueError
-        For ids of a wrong shape or range.
-
     Examples
     --------
     >>> import minidecilm

@@ -56,11 +56,6 @@ def sensitivity(
     -------
     Sensitivity
 
-    Raises
-    ------
-    ValueError, OSError
-        As :func:`measure_allocations`.
-
     Examples
     --------
     >>> found = sensitivity("demo", [[1, 300, 301, 302]])

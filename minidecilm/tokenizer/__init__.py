@@ -237,12 +237,7 @@ class Tokenizer:
     def id_to_piece(self, token: int) -> str:
         """Return the piece of an id as the model spells it, with U+2581 for a space and <0x0A> for a byte.
 
-        Of an added token this is its text, and "" of an id that has none.
-
-        Raises
-        ------
-        ValueError
-            For a negative id.
+        Of an added token this is its text, and "" of an id that has none. A negative id is a ValueError.
         """
         if token < 0:
             raise ValueError(f"token id: expected at least 0, found {token}")
@@ -297,13 +292,7 @@ class TextStream:
         self._decoder = _Utf8Decoder("minidecilm.replace_each_byte")
 
     def push(self, token: int) -> str:
-        """Add one id and return the text that is now certain, often empty inside a character.
-
-        Raises
-        ------
-        ValueError
-            For a negative id.
-        """
+        """Add one id and return the text that is now certain, often empty inside a character."""
         piece, special = self._tokenizer.id_to_piece(token), self._tokenizer.is_special(token)
         if special or token in self._tokenizer.added:
             shown = "" if special and self._skip_special else piece

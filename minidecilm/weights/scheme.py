@@ -37,7 +37,7 @@ class StoredAs(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How the weights of a model are packed.
+    """How the weights of a model are packed; any other value is a ConfigError.
 
     Attributes
     ----------
@@ -45,11 +45,6 @@ class Scheme:
         Codes of the matrices.
     group : {32, 64, 128}
         Columns that share a scale.
-
-    Raises
-    ------
-    ConfigError
-        For any other value.
 
     Examples
     --------
@@ -85,13 +80,7 @@ class Scheme:
 
     @classmethod
     def from_dict(cls, values: Any, tied: bool) -> "Scheme":
-        """Read what :meth:`to_dict` writes.
-
-        Raises
-        ------
-        ConfigError
-            For a missing, unknown or wrong key, which it names.
-        """
+        """Read what :meth:`to_dict` writes; a ConfigError names a missing, unknown or wrong key."""
         try:
             return cls._from_dict(values, tied)
         except ConfigError as problem:
