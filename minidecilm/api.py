@@ -159,12 +159,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
-        A piece never ends inside a character or inside what may become a stop string.
-
-        Raises
-        ------
-        Interrupted
-            After Ctrl-C, a KeyboardInterrupt; its ``generated`` is the whole text so far.
+        A piece never ends inside a character or inside what may become a stop string. After Ctrl-C, the
+        ``generated`` of :class:`~minidecilm.Interrupted` is the whole text so far.
 
         Examples
         --------
@@ -261,11 +257,6 @@ class _RowText:
 
 def apply_template(instruction: str, template: str | None) -> str:
     r"""Wrap an instruction in the prompt template of that name; None leaves it as it is.
-
-    Raises
-    ------
-    ValueError
-        If there is no such template; the message lists them.
 
     Examples
     --------

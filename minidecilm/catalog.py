@@ -27,12 +27,9 @@ def has_no_weights(name: str | Path) -> bool:
 
 
 def find_folder(model: str | Path) -> Path:
-    """Return the folder of a model that has weights; one on the Hugging Face hub is fetched.
+    """Return the folder of "demo", of a path, or of a hub id such as "Deci/DeciLM-6b", which is fetched.
 
-    Parameters
-    ----------
-    model : str or Path
-        "demo", a folder, or a hub id such as "Deci/DeciLM-6b". A path that leads nowhere comes back as it is.
+    A path that leads nowhere comes back as it is.
 
     Raises
     ------
@@ -91,18 +88,8 @@ def find_config(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Config 
 def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     """Find a preset, a config.json, the demo model or a checkpoint folder, here and not on the hub.
 
-    Parameters
-    ----------
-    name : str
-    ignore_config_keys : iterable of str
-        As for :func:`minidecilm.load`.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name, or it is no model of this package.
-    OSError
-        If it cannot be read.
+    `ignore_config_keys` are as for :func:`minidecilm.load`. A name of none, or of no model of this package,
+    is a ValueError; what cannot be read, an OSError.
 
     Examples
     --------

@@ -204,9 +204,9 @@ def _record_step(
     )
 
 
-def _likeliest(log_p: Array, count: int = 5) -> list[tuple[int, float]]:
+def _likeliest(log_p: Array) -> list[tuple[int, float]]:
     """Return the likeliest tokens of a (V,) distribution, best first."""
-    count = min(count, len(log_p))
+    count = min(5, len(log_p))
     best = np.argpartition(log_p, -count)[-count:]
     best = best[np.argsort(-log_p[best], kind="stable")]
     return [(int(token), float(log_p[token])) for token in best]

@@ -48,16 +48,11 @@ class Recorder:
     Parameters
     ----------
     stages : collection of str
-        Names from :data:`STAGES`.
+        Names from :data:`STAGES`; any other is a ValueError.
 
     Attributes
     ----------
     values : dict of (layer or None, stage) to array
-
-    Raises
-    ------
-    ValueError
-        If a stage has another name.
 
     Examples
     --------
@@ -158,16 +153,8 @@ def check_numbers(
 ) -> None:
     """Refuse what a model computed if a number is not finite, or is so large that its square overflows.
 
-    The model then reads each row again by itself, observed, to find out where: see :func:`find_fault`.
-
-    Parameters
-    ----------
-    model : callable
-    rows : sequence of sequences of int
-        What it has read.
-    logits : (B, V) array
-    hidden_states : (B, T, E) array, optional
-        What its last layer passed on.
+    `rows` are what it has read, `logits` (B, V) and its last layer's `hidden_states` (B, T, E) what came of
+    it. To find out where, it reads each row again by itself: see :func:`find_fault`.
     """
     sound = np.isfinite(logits.max(axis=-1)).all()
     if hidden_states is not None:

@@ -58,13 +58,6 @@ class Options:
         Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
         streamed to a terminal.
 
-    Raises
-    ------
-    TypeError
-        For an option that does not exist.
-    ValueError
-        For an impossible value.
-
     Examples
     --------
     >>> Options(temperature=0.7).top_p
@@ -210,14 +203,8 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
 def process(logits: Array, token_ids: Sequence[int] | Array, options: Options) -> Array:
     """Apply penalty, temperature, top-k, top-p and min-p, in this order: (V,) -> (V,) float64.
 
-    Temperature 0 stops after the penalty: the most likely token passes every filter.
-
-    Parameters
-    ----------
-    logits : (V,) array of float
-    token_ids : sequence of int
-        The row's own tokens so far, prompt and generated, without padding.
-    options : Options
+    Temperature 0 stops after the penalty: the most likely token passes every filter. `token_ids` are the
+    row's own so far, prompt and generated, without padding.
     """
     scores = np.asarray(logits, np.float64)
     scores = apply_repetition_penalty(scores, token_ids, options.repetition_penalty)
@@ -236,18 +223,7 @@ def sample(
 
     One draw per token, whatever the logits: a rounding difference, say of another batch shape, changes the
     token only if the draw falls into it. Temperature 0 draws nothing and takes the most likely token, of
-    several the first.
-
-    Parameters
-    ----------
-    logits, token_ids, options
-        As for :func:`process`.
-    rng : numpy.random.Generator
-
-    Raises
-    ------
-    ValueError
-        If a logit is NaN or positive infinity, or all are -inf.
+    several the first. A logit of NaN or infinity, or nothing but -inf, is a ValueError.
 
     Examples
     --------

@@ -64,22 +64,8 @@ def check_plan(config: Config, backend: Backend, storage: str | None, dtype: str
 def check_memory(config: Config, storage: str | None, dtype: str, plan: Plan, available: int | None) -> None:
     """Refuse a plan for which cache and activations, and weights that are to be made, find no memory.
 
-    Parameters
-    ----------
-    config : Config
-    storage : str or None
-        Storage of the weights, as for :func:`minidecilm.weights.random_weights.random_weights`; None if they
-        are there already.
-    dtype : str
-        Compute dtype.
-    plan : Plan
-    available : int or None
-        Bytes; None, where the system does not tell, accepts anything.
-
-    Raises
-    ------
-    ValueError
-        Saying what is needed, what there is, and what would fit.
+    `storage` is what weights are to be made in, None if they are there already; `dtype` is computed in.
+    `available` bytes of None, where the system does not tell, suffice for anything.
 
     Examples
     --------

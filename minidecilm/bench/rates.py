@@ -26,6 +26,7 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
     """
     weight_bytes = sum(model.weights[name].nbytes for name in costs.streamed_weights(model.config))
     plan, memory = measurement.plan, measurement.memory
+    token = model.new_cache(1, 1)  # a cache of one
     bandwidth, peak = limits.read_bandwidth, limits.peak
     # What a pass reads: new tokens of each row, behind how many before them.
     prefill = [(plan.prompt_tokens, 0)]
@@ -35,7 +36,7 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
         """Rates of one phase at one batch size; bytes and operations are of one round."""
         tokens, typical = rows * sum(T for T, _ in passes), median(seconds)
         weights = len(passes) * weight_bytes
-        cache = rows * measurement.kv_cache_bytes_per_token * sum(past + T for T, past in passes)
+        cache = rows * token.nbytes * sum(past + T for T, past in passes)
         operations = sum(costs.forward_flops(model.config, rows, T, past) for T, past in passes)
         predicted, limit = None, None
         if bandwidth and peak:
@@ -75,12 +76,12 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
         "parameters": model.config.num_parameters,
         "layers": len(model.config.layers),
         "weight_bytes_per_step": weight_bytes,
-        "kv_cache_bytes_per_token": measurement.kv_cache_bytes_per_token,
+        "kv_cache_bytes_per_token": token.nbytes,
         "backend": model.backend.name,
         "kernels": model.backend.kernels,
         "weights": storage_of(model),
         "dtype": str(model.dtype),
-        "kv_cache": measurement.kv_cache,
+        "kv_cache": str(token.keys[0].dtype),
         "rope": model.rope_policy,
         "threads": threads_of(model.backend.name),
         "prompt_tokens": plan.prompt_tokens,

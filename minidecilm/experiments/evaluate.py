@@ -161,8 +161,6 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
 
     Raises
     ------
-    ValueError
-        For a text in place of a list of them.
     CheckpointError
         If the model has no tokenizer.
 

@@ -70,11 +70,6 @@ def prefix_logits(
     (B, N, V) array
         Logits after the last token of each beginning.
 
-    Raises
-    ------
-    ValueError
-        For ids of a wrong shape or range, or a length that is not one of a beginning.
-
     Examples
     --------
     >>> import minidecilm

@@ -173,10 +173,8 @@ class Tokenizer:
 
         Raises
         ------
-        TypeError
-            If `text` is not a str.
         ValueError
-            If it holds a lone surrogate, which UTF-8 cannot encode.
+            If `text` holds a lone surrogate, which UTF-8 cannot encode.
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, found {type(text).__name__}")

@@ -82,11 +82,6 @@ class PackedWeight:
     group : {32, 64, 128}
         Columns that share a scale.
 
-    Raises
-    ------
-    ValueError
-        If these do not fit together.
-
     Examples
     --------
     >>> codes = np.array([[1, -8, 7], [2, 3, -4]], np.int8)

@@ -50,7 +50,7 @@ _BLOCK = 1 << 16  # weights at a time, which with what is computed of them fit a
 
 
 def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matrix") -> PackedWeight:
-    """Pack a float matrix.
+    """Pack a float matrix; a value of NaN or infinity is a CheckpointError.
 
     Parameters
     ----------
@@ -65,11 +65,6 @@ def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matr
     Returns
     -------
     PackedWeight
-
-    Raises
-    ------
-    CheckpointError
-        If a value is NaN or infinite.
 
     Examples
     --------

@@ -26,9 +26,7 @@ _DEVIATION = 0.02
 _SMALLEST_NORMAL = 2.0**-14
 
 
-def random_weights(
-    config: Config, storage: str, seed: int = 0, progress: bool | None = None
-) -> dict[str, Weight]:
+def random_weights(config: Config, storage: str, progress: bool | None = None) -> dict[str, Weight]:
     """Make weights that compute as fast as real ones and mean nothing.
 
     Parameters
@@ -37,7 +35,6 @@ def random_weights(
         Any model.
     storage : str
         "float64", "float32", "bfloat16" or "float16"; "int8" or "int4" for packed matrices.
-    seed : int
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
 
@@ -61,7 +58,7 @@ def random_weights(
     True
     """
     check_weights(storage, (*FLOAT_BYTES, *BITS))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     count = min(_BLOCK_VALUES, config.num_parameters)
     scheme = Scheme(storage) if storage in BITS else None
     floats = _Repeated(_normal(generator, count).astype(config.torch_dtype if scheme else storage))

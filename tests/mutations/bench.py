@@ -77,20 +77,20 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/bench/rates.py",
-        "weight_bytes=len(passes) * weight_bytes,",
-        "weight_bytes=weight_bytes,",
+        "weights = len(passes) * weight_bytes",
+        "weights = weight_bytes",
         "tests/unit/test_bench.py::test_figures_follow_from_the_seconds",
     ),
     Mutation(
         "minidecilm/bench/rates.py",
-        "sum((past + T) * per_token",
-        "sum(past * per_token",
+        "sum(past + T for T, past in passes)",
+        "sum(past for T, past in passes)",
         "tests/unit/test_bench.py::test_figures_follow_from_the_seconds",
     ),
     Mutation(
         "minidecilm/bench/rates.py",
-        "typical = median(seconds)",
-        "typical = min(seconds)",
+        "passes), median(seconds)",
+        "passes), min(seconds)",
         "tests/unit/test_bench.py::test_figures_follow_from_the_seconds",
     ),
     Mutation(
