@@ -249,10 +249,8 @@ class _RowText:
     def _undecided(self) -> int:
         """Length of the longest ending of the held text with which a stop string begins."""
         longest = max(map(len, self._stops), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
-                return length
-        return 0
+        endings = (self._held[-length:] for length in range(min(longest, len(self._held)), 0, -1))
+        return next((len(end) for end in endings if any(stop.startswith(end) for stop in self._stops)), 0)
 
 
 def apply_template(instruction: str, template: str | None) -> str:

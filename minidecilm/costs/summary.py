@@ -16,7 +16,7 @@ _CONTEXT, _ROWS = 4096, 64  # of the caches that are compared
 
 @dataclass(frozen=True)
 class Model:
-    """What a name was found to mean: a network, and the bytes of its weights.
+    """A network with a name, and the bytes of its weights. Made by :func:`minidecilm.catalog.find_model`.
 
     Attributes
     ----------

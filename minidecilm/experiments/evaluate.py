@@ -152,7 +152,6 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     ----------
     lm : LanguageModel
     texts : sequence of str
-        Each a whole text.
 
     Returns
     -------

@@ -58,12 +58,10 @@ def prefix_logits(
 
     Parameters
     ----------
-    model : DeciLM
-    input_ids : (B, T) array of int
+    model, input_ids, progress
+        As for :func:`decode_logits`.
     lengths : (N,) sequence of int
         Of the beginnings, in tokens.
-    progress : bool, optional
-        As for :func:`decode_logits`.
 
     Returns
     -------

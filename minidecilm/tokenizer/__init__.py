@@ -141,12 +141,17 @@ class Tokenizer:
         require_file(path)
         model = read_bounded(path, MAX_MODEL_BYTES, CheckpointError)
         config = read_optional(path.with_name(CONFIG_NAME))
-        adds = _read_adds(config, path.with_name(CONFIG_NAME))
+        keys = ("add_bos", "add_eos")
+        ends = {key: config[f"{key}_token"] for key in keys if config.get(f"{key}_token") is not None}
+        for key, value in ends.items():
+            if not isinstance(value, bool):
+                where = f"{path.with_name(CONFIG_NAME)}: {key}_token"
+                raise CheckpointError(f"{where}: expected true or false, found {brief(value)}")
         added = read_added_tokens(path.parent, config)
         if ids is not None:
             added = {token: entry for token, entry in added.items() if token < ids}
         try:
-            return cls(model, **adds, added=added)
+            return cls(model, **ends, added=added)
         except CheckpointError as problem:
             raise CheckpointError(f"{path}: {problem}") from None
 
@@ -307,16 +312,3 @@ class TextStream:
     def flush(self) -> str:
         """Return what is held back, now that nothing follows: U+FFFD for each byte of half a character."""
         return self._decoder.decode(b"", final=True)
-
-
-def _read_adds(config: Mapping[str, Any], path: Path) -> dict[str, bool]:
-    """Read what is added to every text; other keys describe classes, templates and padding of other code."""
-    adds = {}
-    for key in ("add_bos_token", "add_eos_token"):
-        value = config.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, bool):
-            raise CheckpointError(f"{path}: {key}: expected true or false, found {brief(value)}")
-        adds[key.removesuffix("_token")] = value
-    return adds

@@ -46,9 +46,7 @@ class Checkpoint:
     Attributes
     ----------
     folder : Path
-        Where it lies.
     config : Config
-        Its config.json.
     tensors : dict of str to ndarray or PackedWeight
         Exactly the names and shapes of ``config.parameter_shapes()``, in that order, as read-only views of
         the memory-mapped files in their storage dtype (bfloat16, float16, float32, float64, int8 or

@@ -32,7 +32,6 @@ def random_weights(config: Config, storage: str, progress: bool | None = None) -
     Parameters
     ----------
     config : Config
-        Any model.
     storage : str
         "float64", "float32", "bfloat16" or "float16"; "int8" or "int4" for packed matrices.
     progress : bool, optional
@@ -93,7 +92,6 @@ def write_random_checkpoint(
     Parameters
     ----------
     config : Config
-        Any model.
     folder, max_shard_bytes, progress
         As for :func:`minidecilm.weights.checkpoint_writer.write_checkpoint`.
     seed : int

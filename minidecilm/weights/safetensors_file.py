@@ -53,7 +53,6 @@ class TensorSource(NamedTuple):
     dtype : str
         Key of :data:`DTYPES`.
     shape : tuple of int
-        Whole shape.
     chunks : iterable of ndarray
         Arrays of that dtype whose elements, one after another, are the tensor's. Consumed once, when written.
     """
@@ -89,7 +88,6 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     Parameters
     ----------
     path : str or Path
-        The file.
     skip : callable
         Whether a tensor of that name is left out, whatever its dtype.
 
@@ -153,7 +151,6 @@ def write_safetensors(
     Parameters
     ----------
     path : str or Path
-        The file to write.
     tensors : iterable of TensorSource
         What to write, in this order, save that tensors of a size that is no multiple of 64 bytes come last,
         wider dtypes first: so every tensor is aligned, the others to a cache line.
