@@ -205,10 +205,8 @@ def _record_step(
 
 
 def _likeliest(log_p: Array) -> list[tuple[int, float]]:
-    """Return the likeliest tokens of a (V,) distribution, best first."""
-    count = min(5, len(log_p))
-    best = np.argpartition(log_p, -count)[-count:]
-    best = best[np.argsort(-log_p[best], kind="stable")]
+    """Return the five likeliest tokens of a (V,) distribution, best first."""
+    best = np.argsort(-log_p, kind="stable")[:5]
     return [(int(token), float(log_p[token])) for token in best]
 
 

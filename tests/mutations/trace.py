@@ -5,8 +5,8 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "minidecilm/generation.py",
-        "np.argsort(-log_p[best]",
-        "np.argsort(log_p[best]",
+        "np.argsort(-log_p,",
+        "np.argsort(log_p,",
         "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
     ),
     Mutation(
