@@ -160,7 +160,7 @@ class LanguageModel:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
         A piece never ends inside a character or inside what may become a stop string. After Ctrl-C, the
-        ``generated`` of :class:`~minidecilm.Interrupted` is the whole text so far.
+        ``generated`` of the Interrupted that is raised is the whole text so far.
 
         Examples
         --------
@@ -188,7 +188,7 @@ class LanguageModel:
             yield rest
 
     def require_tokenizer(self) -> Tokenizer:
-        """Return the tokenizer, or raise a :class:`CheckpointError` that says which file is missing."""
+        """Return the tokenizer, or raise a CheckpointError that says which file is missing."""
         if self.tokenizer is None:
             raise CheckpointError(
                 f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "

@@ -89,7 +89,7 @@ def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
 
 
 def report_text(facts: dict[str, Any], title: str) -> str:
-    """Lay a :func:`minidecilm.bench.report` out: what was measured, a table, and what that means."""
+    """Lay a :func:`minidecilm.bench.rates.report` out: what was measured, a table, and what that means."""
     kernels = f" ({facts['kernels']} kernels)" if facts["kernels"] else ""
     threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     bandwidth, peak = facts["read_bandwidth_bytes_per_second"], facts["peak_operations_per_second"]

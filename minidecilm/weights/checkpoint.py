@@ -77,7 +77,7 @@ class Checkpoint:
         return Counter(str(tensor.dtype) for tensor in self.tensors.values())
 
     def check_unchanged(self, mapped: bool = False) -> None:
-        """Raise a CheckpointError if a file changed since it was opened; `mapped` as for :class:`Seen`."""
+        """Raise a CheckpointError if a file changed since it was opened: :class:`minidecilm.files.Seen`."""
         for file in self.seen:
             if not mapped or file.path in self.files:
                 file.check(mapped)
