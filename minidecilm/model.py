@@ -19,13 +19,7 @@ from minidecilm.weights.packed import Weight
 
 
 def check_choices(backend: Backend, dtype: str, rope_policy: str, kv_cache: str) -> None:
-    """Refuse what :class:`DeciLM` cannot compute, before there are weights.
-
-    Raises
-    ------
-    ValueError
-        For a dtype the backend lacks, an unknown policy or cache storage.
-    """
+    """Refuse what :class:`DeciLM` cannot compute, as it does itself, before there are weights."""
     if dtype not in backend.dtypes:
         raise ValueError(
             f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
@@ -203,7 +197,7 @@ class DeciLM:
         keys, values = cache.write(layer, k, v)  # (B, K, S, D)
         mixed, weights = [], []
         for queries, turned, mask in rotation.on_read(q, keys, visible):
-            if see.wants("attention_weights"):
+            if "attention_weights" in see.stages:
                 weights.append(op.attention_weights(queries, turned, mask))  # (B, H, t, S)
             mixed.append(op.attention(queries, turned, values, mask))  # (B, H, t, D)
         if weights:

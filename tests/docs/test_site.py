@@ -16,8 +16,9 @@ import minidecilm
 from analysis.common import FIGURES
 from docs import generate
 from minidecilm import Config, ConfigError, Step, preset
-from minidecilm.catalog import facts, find_model
+from minidecilm.catalog import find_model
 from minidecilm.config_keys import IGNORED, READ, REQUIRED_VALUES
+from minidecilm.costs.summary import facts
 from tests.docs.site import WARNINGS
 
 pytestmark = pytest.mark.slow  # builds the site
