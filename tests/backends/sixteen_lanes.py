@@ -1,8 +1,9 @@
-"""Run by test_network.py: the kernels with 16 lanes and VNNI, on a CPU that has neither.
+"""Run by test_network.py: the kernels with 16 lanes, VNNI and products of bfloat16, on a CPU without them.
 
-LLVM splits vectors that are too wide for the CPU. The one instruction that it cannot replace, vpdpbusd, is
-written out in operations that every CPU has; its definition is Intel's: four products of an unsigned and a
-signed byte are added to each int32 lane, without saturation.
+LLVM splits vectors that are too wide for the CPU. The two instructions that it cannot replace are written out
+in operations that every CPU has. Their definitions are Intel's: vpdpbusd adds four products of an unsigned
+and a signed byte to each int32 lane, without saturation; vdpbf16ps adds two products of bfloat16 numbers to
+each float32 lane (and takes subnormal numbers for zero, which is left out here).
 """
 
 from unittest import mock
@@ -26,39 +27,57 @@ def vpdpbusd(builder, total, unsigned, signed):
     return total
 
 
+def vdpbf16ps(builder, total, a, b):
+    ints = ir.VectorType(ir.IntType(32), LANES)
+    sixteen, upper = (ir.Constant(ints, [number] * LANES) for number in (16, -1 << 16))
+
+    def halves(pairs):
+        bits = builder.bitcast(pairs, ints)
+        return (
+            builder.bitcast(half, total.type)
+            for half in (builder.shl(bits, sixteen), builder.and_(bits, upper))
+        )
+
+    for x, y in zip(halves(a), halves(b), strict=True):
+        total = builder.fadd(total, builder.fmul(x, y))
+    return total
+
+
 def main():
     codegen = cpu_target.target_context.codegen()
     triple, name, features = codegen.magic_tuple()
-    features += ",+avx512f,+avx512bw,+avx512vnni"
+    features += ",+avx512f,+avx512bw,+avx512vnni,+avx512bf16"
     with mock.patch.object(type(codegen), "magic_tuple", return_value=(triple, name, features)):
-        from minidecilm.backends.numba_backend import vectors  # before anything else loads it
+        from minidecilm.backends.numba_backend import dots, registers  # before anything else loads it
 
-    assert (vectors.LANES, vectors.VNNI) == (LANES, True)
-    vectors._vnni = vpdpbusd
+    assert (registers.LANES, registers.VNNI, registers.BFLOAT16_DOTS) == (LANES, True, True)
+    dots._vnni, dots._bfloat16 = vpdpbusd, vdpbf16ps
     from minidecilm.backends import create_backend
 
     # These ask which kernels this CPU has.
     from tests.backends.test_linear import (
         SHAPES,
         assert_product,
+        in_bfloat16,
         packed_weight,
         random_x,
         rounded,
         stored_weight,
     )
 
-    backend = create_backend("numba")
+    backend, rounding = create_backend("numba"), create_backend("numba", dtype="bfloat16")
     for shape in SHAPES:
         for tokens in (1, 5, 30):
             x = random_x(tokens, shape[1])
             for storage in ("bfloat16", "float16"):
                 weight = stored_weight(shape, storage)
                 assert_product(backend.linear(x, weight), x, weight)
+                assert_product(rounding.linear(x, weight), in_bfloat16(x), weight)
             for bits in (8, 4):
                 packed = packed_weight(shape, bits, 32)
                 assert_product(backend.linear(x, packed), rounded(x, 32), packed[:])
     check_attention(backend)
-    print(f"{vectors.LANES} lanes")
+    print(f"{registers.LANES} lanes")
 
 
 def check_attention(backend):

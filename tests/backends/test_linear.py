@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from minidecilm import ops
+from minidecilm.backends import numba_backend
 from minidecilm.weights.packed import PackedWeight
 from tests.backends import kernels
 
@@ -50,6 +51,11 @@ def rounded(x, group):
     return taken
 
 
+def in_bfloat16(x):
+    """Activations as dtype="bfloat16" multiplies them."""
+    return x.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
 def assert_product(y, x, weight):
     """Assert y = x @ weight.T but for the rounding of float32 sums."""
     x, weight = x.astype(np.float64), np.asarray(weight, np.float64)
@@ -76,6 +82,53 @@ def test_stored(backend, shape, storage):
     for tokens in TOKENS:
         x = random_x(tokens, shape[1])
         assert_product(backend.linear(x, weight), x, weight)
+
+
+@pytest.mark.parametrize("name", kernels.NUMBA)
+@pytest.mark.parametrize("storage", FLOATS)
+def test_activations_rounded_to_bfloat16(name, storage):
+    """The name means one thing, whichever instruction multiplies; packed weights round to int8 as ever."""
+    backend, exact = kernels.make(name, "bfloat16"), kernels.make(name)
+    for shape in SHAPES:
+        weight = stored_weight(shape, storage)
+        for tokens in TOKENS:
+            x = random_x(tokens, shape[1])
+            y = backend.linear(x, weight)
+            assert_product(y, in_bfloat16(x), weight)
+            with pytest.raises(AssertionError):
+                assert_product(exact.linear(x, weight), in_bfloat16(x), weight)
+    packed = packed_weight((37, 50), 8, 32)
+    np.testing.assert_array_equal(*(b.linear(random_x(3, 50), packed) for b in (backend, exact)))
+
+
+@pytest.mark.parametrize("name", kernels.NUMBA)
+def test_what_bfloat16_cannot_hold_becomes_infinite(name):
+    backend, weight = kernels.make(name, "bfloat16"), np.ones((5, 64), ml_dtypes.bfloat16)
+    for tokens in (3, 30):
+        x = np.ones((tokens, 64), np.float32)
+        x[1, 40], x[2, 7] = np.finfo(np.float32).max, np.nan
+        with np.errstate(over="ignore"):
+            y = backend.linear(x, weight)
+        assert np.isposinf(y[1]).all()
+        assert np.isnan(y[2]).all()
+        np.testing.assert_array_equal(np.delete(y, (1, 2), axis=0), 64)
+
+
+@pytest.mark.parametrize("name", kernels.NUMBA)
+def test_products_in_one_go_are_those_of_each_weight(name):
+    """Of like and of unlike weights; every bit the same."""
+    backend = kernels.make(name)
+    shapes = ((37, 50), (16, 50), (1, 50))
+    stored = [stored_weight(shape, "bfloat16") for shape in shapes]
+    packed = [packed_weight(shape, 4, 32) for shape in shapes]
+    mixed = [stored[0], packed[1], packed_weight((5, 50), 4, 64), stored_weight((3, 50), "float32")]
+    for tokens in (1, 5, 30):
+        x = random_x(tokens, 50).reshape(1, tokens, 50)
+        for weights in (stored[:1], stored[:2], stored, packed, mixed):
+            found = backend.linears(x, *weights)
+            assert len(found) == len(weights)
+            for y, weight in zip(found, weights, strict=True):
+                np.testing.assert_array_equal(y, backend.linear(x, weight))
 
 
 @pytest.mark.parametrize("name", ["numba-explicit", "numba-portable"])
@@ -204,6 +257,24 @@ def test_result_does_not_depend_on_the_number_of_threads():
                 np.testing.assert_array_equal(backend.linear(x, weight), alone)
     finally:
         numba.set_num_threads(most)
+
+
+def test_result_does_not_depend_on_how_weights_are_read(monkeypatch):
+    """Streams side by side whose lengths differ, odd panels, last tokens: every bit as one by one."""
+    backend = kernels.make("numba-explicit")
+    from minidecilm.backends.numba_backend import choosing
+
+    for rows in (1, 2, 3, 4, 15, 16, 17, 33, 75, 130):
+        shape = (rows, 100)
+        weights = (stored_weight(shape, "bfloat16"), packed_weight(shape, 8, 32), packed_weight(shape, 4, 64))
+        for weight in weights:
+            for tokens in (1, 2, 5):
+                x, found = random_x(tokens, 100), []
+                for choice in choosing.CANDIDATES:
+                    monkeypatch.setattr(numba_backend, "chosen", lambda kind, choice=choice: choice)
+                    found.append(backend.linear(x, weight))
+                for y in found[1:]:
+                    np.testing.assert_array_equal(y, found[0])
 
 
 EXTREMES = {8: (-128, -127, 127), 4: (-8, 7)}

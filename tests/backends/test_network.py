@@ -1,5 +1,6 @@
 """The whole network on every Numba kernel: Deci's golden numbers, other storages, other CPUs."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from minidecilm.model import DeciLM
 from tests import checks
 from tests.backends import kernels
 
-AVX512_VNNI = "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni"
+AVX512 = "+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512vnni,+avx512bf16"
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,8 @@ def test_auto_takes_numba_where_it_pays():
 
 
 def test_what_numba_cannot_do_is_one_line(monkeypatch):
-    with pytest.raises(ValueError, match="dtype 'float64': the numba backend computes in float32"):
+    said = "dtype 'float64': the numba backend computes in float32 or bfloat16"
+    with pytest.raises(ValueError, match=said):
         minidecilm.load("demo", backend="numba", dtype="float64")
     monkeypatch.setenv(numba_backend.KERNELS_VARIABLE, "fast")
     with pytest.raises(ValueError, match="MINIDECILM_KERNELS='fast': choose from explicit, portable"):
@@ -191,14 +193,14 @@ def test_sixteen_lanes(tmp_path):
 
 
 @pytest.mark.slow
-def test_vnni_instruction_is_compiled(tmp_path):
-    """For a CPU that has them: 512-bit registers and vpdpbusd. Compiled here, not run."""
+def test_the_cpu_s_own_dot_products_are_compiled(tmp_path):
+    """For a CPU that has them: 512-bit registers, vpdpbusd and vdpbf16ps. Compiled here, not run."""
     kernels.make("numba-explicit")
-    cpu = {"NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": AVX512_VNNI}
+    cpu = {"NUMBA_CPU_NAME": "cooperlake", "NUMBA_CPU_FEATURES": AVX512}
     found = kernels.run_apart("vnni_assembly", **cpu, NUMBA_CACHE_DIR=str(tmp_path))
     assert found.returncode == 0, found.stderr
-    int8, int4, rest = found.stdout.split(kernels.SEPARATOR)
-    for assembly in (int8, int4):
-        assert "vpdpbusd" in assembly
-        assert "%zmm" in assembly
+    *compiled, rest = found.stdout.split(kernels.SEPARATOR)
+    instructions = ("vpdpbusd", "vpdpbusd", "vdpbf16ps", "vdpbf16ps")
+    for assembly, instruction in zip(compiled, instructions, strict=True):
+        assert len(re.findall(rf"\b{instruction}\b.*%zmm", assembly)) >= 16  # those of a tile, side by side
     assert rest == ""

@@ -84,7 +84,7 @@ def _suitable() -> str:
 
 def _multiply(kernels: Any, rounding: bool, x: Array, *weights: Array | PackedWeight) -> tuple[Array, ...]:
     """Multiply activations with weights: in one go if all are stored alike."""
-    kinds = [kind_of(weight, rounding) for weight in weights]
+    kinds = [kind_of(weight.dtype, rounding) for weight in weights]
     if len(set(kinds)) > 1:
         return tuple(_multiply(kernels, rounding, x, weight)[0] for weight in weights)
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba.core.registry import cpu_target
 
 from minidecilm.backends.numba_backend.compiling import CACHE_FOLDER
@@ -44,9 +45,10 @@ _GAIN = 0.97  # of the first one's time
 _choices: dict[str, Choice] = {}  # by kind; of this process
 
 
-def kind_of(weight: Any, rounding: bool) -> str:
+@cache
+def kind_of(dtype: np.dtype[Any], rounding: bool) -> str:
     """Name what a kernel reads and multiplies."""
-    return f"{weight.dtype}{', products of bfloat16' * rounding}"
+    return f"{dtype}{', products of bfloat16' * rounding}"
 
 
 def chosen(kind: str) -> Choice:

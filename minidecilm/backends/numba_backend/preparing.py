@@ -57,7 +57,7 @@ def _choose(rounding: bool, weights: Mapping[str, Any]) -> None:
 
     by_kind: dict[str, list[Any]] = {}
     for weight in _matrices(weights):
-        by_kind.setdefault(choosing.kind_of(weight, rounding), []).append(weight)
+        by_kind.setdefault(choosing.kind_of(weight.dtype, rounding), []).append(weight)
     for kind, matrices in by_kind.items():
         choosing.choose(kind, matrices, multiply)
 
@@ -86,7 +86,9 @@ def _calls(
             np.ones((1, 1, KEYS + 1), np.bool_),
         ),
     }
-    for kind, weight in {choosing.kind_of(weight, rounding): weight for weight in _matrices(weights)}.items():
+    for kind, weight in {
+        choosing.kind_of(weight.dtype, rounding): weight for weight in _matrices(weights)
+    }.items():
         packed = isinstance(weight, PackedWeight)
         for tokens in (1,) if packed or kernels == "portable" else (1, _MANY):
             calls[kernels, "linear", kind, tokens] = x[:tokens], _like(weight)

@@ -30,7 +30,8 @@ def read_only(weight: Array) -> Array:
     """See weights as kernels are compiled for them: as a memory-mapped file gives them."""
     weight = np.ascontiguousarray(weight)
     weight = weight.view(SEEN_AS.get(weight.dtype, weight.dtype))
-    weight.flags.writeable = False
+    if weight.flags.writeable:
+        weight.flags.writeable = False
     return weight
 
 
