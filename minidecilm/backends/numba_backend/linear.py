@@ -28,22 +28,18 @@ MANY_TOKENS = 24
 TOGETHER = 3
 
 _BLOCK = 2 * LANES  # columns that a tile takes in one step
-_ROWS, _TOKENS = (
-    3,
-    (4 if LANES == 8 else 8),
-)  # sums of a tile: with weights and activations they fill the registers
-_UNDER_WAY = 8  # rows of a stream that share activations of some columns while these are near
-_NEAR = 1 << 12  # activations of the columns taken together: they stay in the first-level cache
+_TOKENS = 4  # of a tile
+_ROWS = 2 if LANES == 8 else 4  # with them: as many sums as registers hold beside weights and activations
 _TALL = PANEL if LANES == 8 else 2 * PANEL  # rows whose weights are widened side by side
 _MANY_COLUMNS = (1 << 13) // _TALL  # of one block: its widened weights stay near too
 _OUTER_TOKENS = 6 if LANES == 8 else 12  # fill the registers, together with the weights they meet
-_FEW_TOKENS = 4  # of packed weights
 _PARALLEL_ROUNDING = 4  # tokens from which threads share the rounding of activations
 
-_dot, _dot_1, _dot_1x1 = tiles.dot_tile(_ROWS, _TOKENS), tiles.dot_tile(_ROWS, 1), tiles.dot_tile(1, 1)
+_dot, _dot_2, _dot_1 = (tiles.dot_tile(_ROWS, tokens) for tokens in (_TOKENS, 2, 1))
+_dot_1x1 = tiles.dot_tile(1, 1)
 _outer = tiles.outer_tile(_OUTER_TOKENS, _TALL // LANES)
 _PANELS_1, _PANELS_4 = (2, 1) if LANES == 8 else (4, 4)
-_packed_1, _packed_4 = tiles.packed_tile(1, _PANELS_1), tiles.packed_tile(_FEW_TOKENS, _PANELS_4)
+_packed_1, _packed_4 = tiles.packed_tile(1, _PANELS_1), tiles.packed_tile(_TOKENS, _PANELS_4)
 _packed_alone = tiles.packed_tile(1, 1)
 
 
@@ -145,25 +141,22 @@ def _few_tokens_rows(weight, x, y, start, stop, together, ahead):
     tokens, stride = x.shape
     rows, columns = y.shape[1], weight.shape[1]
     whole = columns - columns % _BLOCK
-    width = whole if tokens == 1 else max(_BLOCK, _NEAR // tokens // _BLOCK * _BLOCK)
-    length = (stop - start) // _ROWS if together or tokens > 1 else 0  # of a stream
+    length = (stop - start) // _ROWS if together or tokens > 1 else 0  # rows of a stream
     step = length * columns
-    for top in range(start, start + length, _UNDER_WAY):
-        bottom = min(top + _UNDER_WAY, start + length)
-        for first in range(0, whole, max(width, 1)):
-            count = min(width, whole - first)
-            # Of several tokens, some columns of some rows are taken at a time: so that activations stay near.
-            soon = ahead if tokens == 1 else count
-            for row in range(top, bottom):
-                w, token = row * columns + first, 0
-                while token + _TOKENS <= tokens:
-                    at, to = token * stride + first, token * rows + row
-                    _dot(weight, w, step, x, at, stride, y, to, length, rows, count, soon)
-                    token, soon = token + _TOKENS, 0
-                while token < tokens:
-                    at, to = token * stride + first, token * rows + row
-                    _dot_1(weight, w, step, x, at, 0, y, to, length, 0, count, soon)
-                    token, soon = token + 1, 0
+    for row in range(start, start + length):
+        w, token, soon = row * columns, 0, ahead
+        while token + _TOKENS <= tokens:
+            at, to = token * stride, token * rows + row
+            _dot(weight, w, step, x, at, stride, y, to, length, rows, whole, soon)
+            token, soon = token + _TOKENS, 0
+        while token + 2 <= tokens:
+            at, to = token * stride, token * rows + row
+            _dot_2(weight, w, step, x, at, stride, y, to, length, rows, whole, soon)
+            token, soon = token + 2, 0
+        while token < tokens:
+            at, to = token * stride, token * rows + row
+            _dot_1(weight, w, step, x, at, 0, y, to, length, 0, whole, soon)
+            token, soon = token + 1, 0
     for row in range(start + _ROWS * length, stop):
         for token in range(tokens):
             at, to = token * stride, token * rows + row
@@ -308,17 +301,17 @@ def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop, 
     """Write the rows of these panels, whose chunks have so many columns: four tokens at a time, or one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
     chunks, per_group, last = codes.shape[1], group // columns, stop - 1
-    sums = np.empty(_FEW_TOKENS * max(_PANELS_1, _PANELS_4) * PANEL, np.float32)
+    sums = np.empty(_TOKENS * max(_PANELS_1, _PANELS_4) * PANEL, np.float32)
     side = _PANELS_1 if together else 1
-    if tokens >= _FEW_TOKENS:
+    if tokens >= _TOKENS:
         side = _PANELS_4
     length = (stop - start + side - 1) // side  # panels of a stream
     for panel in range(start, start + length):
         token = 0
         while token < tokens:
             at, g, soon, count = token * stride, token * groups, 0 if token else ahead, 1
-            if token + _FEW_TOKENS <= tokens:
-                count = _FEW_TOKENS
+            if token + _TOKENS <= tokens:
+                count = _TOKENS
                 _packed_4(
                     codes, scales, panel, length, last, chunks, per_group, groups,
                     x, at, stride, x_scales, x_sums, g, sums, soon,
