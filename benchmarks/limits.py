@@ -160,7 +160,7 @@ def missed_rows(peers: dict[str, Any]) -> Iterator[list[str]]:
             f"{reached:.2f}",
             f"{reached * seconds / least:.2f}",
             *(
-                f"{time * 1e3:#,.3g}" if time < 1 else f"{time * 1e3:,.0f}"
+                f"{time * 1e3:#.3g}" if time < 0.1 else f"{time * 1e3:,.0f}"
                 for time in (reading, computing, seconds)
             ),
             f"{least / seconds:.0%}",
