@@ -1,4 +1,4 @@
-"""Tables in Markdown from stored results: peers.md of every CPU measured, and gpu.md.
+"""Tables in Markdown from stored results: peers.md of every CPU measured, race.md and cpus.md of all, gpu.md.
 
 python -m benchmarks.tables
 """
@@ -166,6 +166,12 @@ def speed(results: dict[str, Any]) -> str:
     return "\n".join(grid(results, name, tokens_per_second) for name, _ in networks(results))
 
 
+def race() -> str:
+    """Tokens per second on every CPU that was measured."""
+    found = [read_result(folder, "peers") for folder in cpu_folders()]
+    return "\n".join(f"### {cpu_title(result)}\n\n{speed(result)}" for result in found)
+
+
 def share_rows(results: dict[str, Any]) -> Iterator[list[str]]:
     """How near minidecilm's compiled models come to the machine's limit."""
     for _, races in networks(results):
@@ -224,6 +230,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for folder in cpu_folders():
         (folder / "peers.md").write_text(page(read_result(folder, "peers")), encoding="utf-8")
+    (RESULTS / "race.md").write_text(race(), encoding="utf-8")
+    (RESULTS / "cpus.md").write_text(kinds_measured(), encoding="utf-8")
     measured = json.loads(arguments.gpu.read_text()) if arguments.gpu.exists() else None
     arguments.gpu.with_suffix(".md").write_text(gpu_page(measured), encoding="utf-8")
 

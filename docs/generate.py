@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy, calculators, first_use, limits, tables
-from benchmarks.common import RESULTS, brief, cpu_folders, cpu_title, read_result, spread, table
+from benchmarks.common import RESULTS, brief, cpu_folders, read_result, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
@@ -145,8 +145,6 @@ def benchmark_pages() -> dict[str, str]:
         "peers": of_every_cpu(tables.page, "peers"),
         "limits": of_every_cpu(limits.page, "limits", "peers"),
         "first_use": of_every_cpu(first_use.page, "first_use"),
-        "kinds": tables.kinds_measured(),
-        "race": race(),
     }
 
 
@@ -165,15 +163,6 @@ def of_every_cpu(page: Callable[..., str], name: str, *others: str) -> str:
         results = [read_result(folder, each) for each in (name, *others)]
         if all(results):
             parts.append(f"{page(*results)}\n{origin(f'{folder.name}/{name}', results[0], script(name))}")
-    return "\n".join(parts)
-
-
-def race() -> str:
-    """Tokens per second of minidecilm and its peers on every CPU that was measured."""
-    parts = []
-    for folder in cpu_folders():
-        result = read_result(folder, "peers")
-        parts.append(f"### {cpu_title(result)}\n\n{tables.speed(result)}")
     return "\n".join(parts)
 
 

@@ -1,5 +1,6 @@
 """The checkpoint as a GGUF file of llama.cpp's ``deci`` architecture, which takes KV heads per layer."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -37,10 +38,12 @@ def ensure_gguf(models: Path, storage: str) -> Path:
 def _quantize(source: Path, file: Path, storage: str) -> None:
     import llama_cpp  # only in the environment of the peers
 
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, None)  # else a line for every tensor
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{storage}")
     parameters.nthread = THREADS
-    failure = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(file), parameters)
+    failure = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(file), ctypes.byref(parameters))
     if failure:
         raise RuntimeError(f"llama_model_quantize returned {failure}")
 

@@ -10,7 +10,6 @@ from typing import Any
 import minidecilm
 from benchmarks.common import cpu_flags, describe
 from benchmarks.peers.contestants import ATTENTION_REFERENCE, ENTRIES, EXACT, GROUPS, REFERENCE
-from benchmarks.peers.gguf_writer import ensure_gguf
 from benchmarks.peers.goals import GOALS
 from benchmarks.peers.runner import Worker, race
 from benchmarks.peers.scenarios import ATTENDING, PREFILL, SCENARIOS, THREADS
@@ -97,6 +96,8 @@ def models_folder(config: minidecilm.Config, work: Path) -> Path:
 
 def prepare_models(config: minidecilm.Config, work: Path, tiny: bool) -> Path:
     """Write the checkpoint in all forms that are not there; return the folder of all."""
+    from benchmarks.peers.gguf_writer import ensure_gguf  # needs what is installed in the environment
+
     models = models_folder(config, work)
     models.mkdir(parents=True, exist_ok=True)
     if not (models / "checkpoint").exists():

@@ -190,6 +190,11 @@ def test_a_page_says_how_near_the_limit_was(folder):
     assert row[2] == f"{share:.0%}"
 
 
+def test_tables_of_all_cpus_are_up_to_date():
+    for name, text in {"race": tables.race(), "cpus": tables.kinds_measured()}.items():
+        assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == text
+
+
 def test_kinds_of_cpu_that_were_not_measured_are_named(monkeypatch):
     flags = ["avx2", "avx512f", "avx512_vnni"]
     monkeypatch.setattr(tables, "cpu_folders", lambda: ["one"])
