@@ -70,16 +70,20 @@ class Clock:
 
     def watch(self, backend: Backend) -> Backend:
         """Return the backend with every operation timed."""
-        return replace(backend, **{name: self._timed(name, getattr(backend, name)) for name in CLOCKED})
+        operations = {name: getattr(backend, name, None) for name in (*CLOCKED, "linear_together")}
+        found = {name: operation for name, operation in operations.items() if operation is not None}
+        return replace(backend, **{name: self._timed(name, operation) for name, operation in found.items()})
 
     def _timed(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        part = name.removesuffix("_together")
+
+        def timed(x: Any, *others: Any) -> Any:
             start = time.perf_counter()
-            result = operation(*arguments)
-            self.seconds[name] += time.perf_counter() - start
-            if name == "linear":
-                x, weight = arguments
-                self.products[weight.nbytes, 2 * x.size * weight.shape[0]] += 1
+            result = operation(x, *others)
+            self.seconds[part] += time.perf_counter() - start
+            if part == "linear":
+                for weight in others:
+                    self.products[weight.nbytes, 2 * x.size * weight.shape[0]] += 1
             return result
 
         return timed

@@ -109,8 +109,7 @@ def setting(results: dict[str, Any]) -> str:
         "in more: minidecilm in 8, llama.cpp in 6 (Q6_K); Q4_K_M holds some other matrices in Q6_K too. The "
         f"head is {head_share(raced):.0%} of the bytes that minidecilm's int4 reads here for a token, and "
         f"{head_share(preset('decilm-6b')):.0%} in DeciLM-6b with its 32 layers. Keys and values are float16 "
-        "in llama.cpp, of the weights' type in PyTorch, and float32 in minidecilm where it multiplies in "
-        "float32 or integers.",
+        "in llama.cpp, bfloat16 in minidecilm bf16 and PyTorch bf16, float32 in the others.",
         f"Medians of {results['rounds']} rounds in which the contestants of a group took turns, and least to "
         "greatest. A group was loaded, raced and ended before the next. A contestant that took four times as "
         "long as the fastest in the first round was not asked again. While one was at work, everything else "

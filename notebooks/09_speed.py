@@ -197,7 +197,7 @@ if show:
 #    arithmetic instead of memory on `machine`? (`costs.operation_times` names what each operation waits
 #    for.)
 # 3. How many times as fast as `PyTorch f32` is `minidecilm f32` in the group `float32`, in the scenario
-#    `decode, batch 8`?
+#    `prefill, 512 tokens`? Take medians.
 
 # %% tags=["exercise"]
 config = preset("decilm-6b")
@@ -219,7 +219,7 @@ if answer_2 is ...:
 if answer_3 is ...:
     seconds = {
         name: timing["seconds"]["median"]
-        for name, timing in peers["groups"]["float32"]["decode, batch 8"]["contestants"].items()
+        for name, timing in peers["groups"]["float32"]["prefill, 512 tokens"]["contestants"].items()
     }
     answer_3 = seconds["PyTorch f32"] / seconds["minidecilm f32"]
 
@@ -236,10 +236,11 @@ before, there = (
     for size in (batch_size - 1, batch_size)
 )
 assert (before, there) == ("memory", "arithmetic"), f"2: waits for {before} before, for {there} there"
-[goal] = [
-    goal["ratio"]["median"]
+[rounds] = [
+    goal["ratio"]
     for goal in peers["goals"]
-    if (goal["group"], goal["scenario"], goal["beside"]) == ("float32", "decode, batch 8", "best peer")
+    if (goal["scenario"], goal["beside"]) == ("prefill, 512 tokens", "PyTorch f32")
 ]
-assert np.isclose(answers.number(3, answer_3), goal, rtol=0.02), "3: not what the benchmark's own goal has"
+ratio = answers.number(3, answer_3)
+assert rounds["min"] - 1e-9 <= ratio <= rounds["max"] + 1e-9, "3: none of the benchmark's rounds are near it"
 print("All three are right.")

@@ -14,6 +14,7 @@ from benchmarks.peers.goals import BANDWIDTH, BEST_PEER, GOALS, LIMIT, Goal
 from benchmarks.peers.play import prefill_seconds
 from benchmarks.peers.scenarios import ATTENDING, FEEDING, PREFILL, SCENARIOS, Feeding
 from minidecilm import costs
+from minidecilm.backends import create_backend
 from tests.configs import SMALL
 
 every_cpu = pytest.mark.parametrize("folder", cpu_folders(), ids=lambda folder: folder.name)
@@ -161,6 +162,16 @@ def test_what_was_measured_lies_in_the_folder_of_its_cpu():
         result = json.loads(file.read_text())
         if "cpu_flags" in result:
             assert file.parent.name == cpu_slug(result["cpu"], result["cpu_flags"])
+
+
+def test_the_clock_counts_every_product():
+    clock, w = limits.Clock(), np.ones((5, 4), np.float32)
+    backend = clock.watch(create_backend("numpy"))
+    for rows in (1, 1, 3):
+        assert (backend.linear(np.ones((2, rows, 4), np.float32), w) == 4).all()
+    assert clock.products == {(80, 2 * 2 * 4 * 5): 2, (80, 2 * 6 * 4 * 5): 1}
+    assert clock.seconds["linear"] > 0
+    assert clock.seconds["attention"] == 0
 
 
 @every_cpu
