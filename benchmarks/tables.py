@@ -102,7 +102,9 @@ def setting(results: dict[str, Any]) -> str:
         f"{network['vocab_size']}) with {network['num_hidden_layers']} layers of {heads} KV heads: "
         f"{network['parameters']:,} random weights, the same for all. PyTorch is transformers' Llama with "
         "SDPA. llama.cpp was compiled for this CPU; its own quantiser made its Q8_0, Q4_0 and Q4_K_M files, "
-        "with its defaults.",
+        "with its defaults. Of a prompt it takes only the last token through the feed-forward network of the "
+        f"last layer, which saves it {saved_share(raced):.0%} of the arithmetic here and "
+        f"{saved_share(preset('decilm-6b')):.0%} in 32 layers.",
         "Each stands beside its like in accuracy. float32: minidecilm f32 multiplies bfloat16 weights in "
         "float32, the two others hold float32 weights. bfloat16: activations are rounded to bfloat16 too. "
         "int8 and int4: activations are rounded to 8 bits. In 4 bits all keep the head "
@@ -130,6 +132,12 @@ def head_share(config: Config) -> float:
     times = costs.operation_times(config, costs.device("cpu-epyc"), weights="int4")
     nbytes = {time.operation: time.nbytes for time in times if time.operation != "attention"}
     return nbytes["head"] / sum(nbytes.values())
+
+
+def saved_share(config: Config) -> float:
+    """Part of a long prompt's arithmetic that the feed-forward network of the last layer is."""
+    layer = 3 * config.hidden_size * config.layers[-1].intermediate_size
+    return layer / (costs.streamed_parameters(config) - config.vocab_size * config.hidden_size)
 
 
 def goals_table(results: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ for group in network_groups:
         ax.barh(place, race["tokens_per_call"] / timing["seconds"]["median"], color=color)
         limit = bandwidth / peers["contestants"][name]["streamed_bytes"]
         ax.plot(limit, place, "|", color="black", markersize=18)
-        labels.append(f"{group}: {name}")
+        labels.append(name)
 ax.set_yticks(range(len(labels)), labels)
 ax.invert_yaxis()
 ax.grid(axis="y", visible=False)
