@@ -59,11 +59,12 @@ def test_goals_beside_limits():
 
 
 @pytest.mark.parametrize(
-    ("flags", "wanted"), [((), 1.5), (("avx2",), 1.5), (("avx_vnni",), 4), (("avx2", "avx512_vnni"), 4)]
+    ("flags", "wanted"), [((), 1.5), (("avx2",), 1.5), (("avx_vnni",), 2.5), (("avx2", "avx512_vnni"), 2.5)]
 )
 def test_more_is_wanted_with_vnni(flags, wanted):
-    goal = judged("llama.cpp", flags=flags, with_vnni=4.0)
-    assert (goal["at_least"], goal["reached"]) == (wanted, wanted == 1.5)
+    goal = judged("llama.cpp", flags=flags, with_vnni=2.5)
+    assert (goal["at_least"], goal["ratio"]["max"]) == (wanted, 3.0)
+    assert goal["reached"] == (wanted == 1.5)  # by the median
     assert judged("llama.cpp", flags=flags)["at_least"] == 1.5
 
 
@@ -112,7 +113,7 @@ class Runner(SimpleNamespace):
 
 def test_a_race(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_SETTLE_SECONDS", 0)
-    monkeypatch.setattr(runner, "_QUIET_SHARE", 1)  # other tests disturb it
+    monkeypatch.setattr(runner, "_QUIET_SHARE", np.inf)  # other tests disturb it
     monkeypatch.setattr(peaks, "bytes_per_second", lambda: 5.0)
     monkeypatch.setattr(peaks, "operations_per_second", {"int8": 7.0}.get)
     names = {"even": (1.0, 2.0), "slow": (3.9, 3.0), "far behind": (4.1, 2.0)}
