@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,9 @@ def play(work: Path, kv_heads: list[int], groups: list[str], rounds: int, tiny: 
 
 
 def prefill_seconds(races: dict[str, dict[str, Any]], name: str) -> float:
-    """How long a contestant of an earlier group took to read the prompt; 0 where it was not asked."""
+    """How long a contestant of an earlier group took to read the prompt; no end where it was not asked."""
     found = [group[PREFILL]["contestants"] for group in races.values() if PREFILL in group]
-    return min((entries[name]["seconds"]["median"] for entries in found if name in entries), default=0.0)
+    return min((entries[name]["seconds"]["median"] for entries in found if name in entries), default=inf)
 
 
 def network(kv_heads: list[int], tiny: bool) -> minidecilm.Config:
