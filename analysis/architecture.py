@@ -1,13 +1,11 @@
 """DeciLM-6b from embedding to head: in every layer, the query heads that share a KV head."""
 
-from pathlib import Path
-
-from analysis.common import FIGURES, models, run, save
+from analysis.common import Save, models, run
 from minidecilm.plots import gallery
 
 
-def main(out: Path = FIGURES) -> None:
-    save("architecture", out, gallery.architecture, models("decilm-6b"))
+def main(save: Save) -> None:
+    save("architecture", gallery.architecture, models("decilm-6b"))
 
 
 if __name__ == "__main__":

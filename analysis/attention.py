@@ -1,9 +1,7 @@
 """Attention of the demo model on one story: maps of a layer by KV head, and two numbers of every head."""
 
-from pathlib import Path
-
 import minidecilm
-from analysis.common import FIGURES, run, save
+from analysis.common import Save, run
 from minidecilm import Recorder
 from minidecilm.plots import gallery
 
@@ -14,14 +12,14 @@ STORY = (
 )
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     lm = minidecilm.load("demo")
     seen = Recorder(["attention_weights"])
     lm.model([lm.tokenizer.encode(STORY)], observer=seen)
     run_of = ("demo", seen.values, lm.config.num_key_value_heads_per_layer)
-    save("attention-maps", out, gallery.attention, *run_of, LAYER)
-    save("attention-entropy", out, gallery.attention_entropy, *run_of)
-    save("attention-first-token", out, gallery.attention_first_token, *run_of)
+    save("attention-maps", gallery.attention, *run_of, LAYER)
+    save("attention-entropy", gallery.attention_entropy, *run_of)
+    save("attention-first-token", gallery.attention_first_token, *run_of)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from minidecilm.config import Config
 from minidecilm.costs import padded_to_uniform
 
 FIGURES, RESULTS = (Path(__file__).parent / name for name in ("figures", "results"))
+
+Save = Callable[..., None]  # takes a figure's name, how it is drawn, and what that takes
 
 PADDED = "DeciLM-6b padded to 4 heads"  # as engines did that take one number of KV heads per model
 
@@ -26,15 +29,14 @@ def compared() -> dict[str, Config]:
     return dict(list(configs.items())[:2]) | padded | dict(list(configs.items())[2:])
 
 
-def save(name: str, out: Path, draw: Callable[..., Any], *data: Any, **options: Any) -> None:
-    """Draw a figure for light and for dark pages, and write its numbers.
+def save_pictures(out: Path, name: str, draw: Callable[..., Any], *data: Any, **options: Any) -> Any:
+    """Draw a figure as NAME-light.svg and NAME-dark.svg, and return it.
 
     Parameters
     ----------
-    name : str
-        Files are NAME-light.svg, NAME-dark.svg and NAME.csv.
     out : Path
         Folder, made where it is missing.
+    name : str
     draw : callable
         Of :mod:`minidecilm.plots.gallery`; takes the rest.
     """
@@ -43,11 +45,16 @@ def save(name: str, out: Path, draw: Callable[..., Any], *data: Any, **options: 
         with plots.style(dark=variant == "dark"):
             figure = draw(*data, **options)
             plots.save_figure(figure, out / f"{name}-{variant}.svg")
-    plots.save_numbers(figure, out / f"{name}.csv")
+    return figure
 
 
-def run(main: Callable[[Path], None], description: str | None) -> None:
-    """Call a script's `main` with the folder that the command line names."""
+def save(out: Path, name: str, *drawn: Any, **options: Any) -> None:
+    """Do the same, and write the numbers in the figure as NAME.csv."""
+    plots.save_numbers(save_pictures(out, name, *drawn, **options), out / f"{name}.csv")
+
+
+def run(main: Callable[[Save], None], description: str | None) -> None:
+    """Call a script's `main` with what saves a figure into the folder that the command line names."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--out",
@@ -56,4 +63,4 @@ def run(main: Callable[[Path], None], description: str | None) -> None:
         metavar="FOLDER",
         help="where figures go (default: analysis/figures)",
     )
-    main(parser.parse_args().out)
+    main(partial(save, parser.parse_args().out))

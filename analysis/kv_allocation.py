@@ -5,14 +5,13 @@ project's miniature, not Deci's search.
 """
 
 import json
-from pathlib import Path
 
-from analysis.common import FIGURES, RESULTS, run, save
+from analysis.common import RESULTS, Save, run
 from minidecilm import plots
 from minidecilm.plots import gallery
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     result = json.loads((RESULTS / "allocation.json").read_text(encoding="utf-8"))
     rows = result["allocations"]
     place = {id(row): (row["bytes_per_token"], row["perplexity"]) for row in rows}
@@ -25,9 +24,9 @@ def main(out: Path = FIGURES) -> None:
 
     title = "Pooled KV heads of the demo model:\nperplexity against cache"
     data = (plots.allocations, every, chosen, uniform)
-    save("allocation", out, gallery.panel, *data, size=(5.2, 3.9), title=title)
+    save("allocation", gallery.panel, *data, size=(5.2, 3.9), title=title)
     title = "Demo model: loss when the KV heads\nof one layer alone are pooled"
-    save("allocation-sensitivity", out, gallery.panel, plots.sensitivity, extra_losses, title=title)
+    save("allocation-sensitivity", gallery.panel, plots.sensitivity, extra_losses, title=title)
 
 
 if __name__ == "__main__":

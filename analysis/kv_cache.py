@@ -1,15 +1,13 @@
 """Memory of the KV cache, against the context of one row and against the number of rows."""
 
-from pathlib import Path
-
-from analysis.common import FIGURES, compared, run, save
+from analysis.common import Save, compared, run
 from minidecilm import costs
 from minidecilm.plots import gallery
 
 MEMORY, CONTEXT = 24 * 10**9, 4096
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     configs = compared()
     ratio = costs.kv_cache_bytes(configs["Llama 2 7B"]) / costs.kv_cache_bytes(configs["DeciLM-6b"])
     rows = {name: costs.rows_that_fit(config, MEMORY, CONTEXT) for name, config in configs.items()}
@@ -18,8 +16,8 @@ def main(out: Path = FIGURES) -> None:
         f"The cache alone fills 24 GB at {rows['Llama 2 7B']} rows\n"
         f"of Llama 2 7B, {rows['DeciLM-6b']} of DeciLM-6b"
     )
-    save("kv-cache-context", out, gallery.kv_cache, configs, [2**k for k in range(8, 16)], by_context)
-    save("kv-cache-batch", out, gallery.kv_cache_batch, configs, CONTEXT, MEMORY, by_batch)
+    save("kv-cache-context", gallery.kv_cache, configs, [2**k for k in range(8, 16)], by_context)
+    save("kv-cache-batch", gallery.kv_cache_batch, configs, CONTEXT, MEMORY, by_batch)
 
 
 if __name__ == "__main__":

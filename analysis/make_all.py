@@ -3,8 +3,6 @@
 python -m analysis.make_all
 """
 
-from pathlib import Path
-
 from analysis import (
     activations,
     architecture,
@@ -20,7 +18,7 @@ from analysis import (
     rotary,
     throughput,
 )
-from analysis.common import FIGURES, run
+from analysis.common import Save, run
 from minidecilm.progress import progress_bar
 
 SCRIPTS = (
@@ -40,11 +38,11 @@ SCRIPTS = (
 )
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     with progress_bar(len(SCRIPTS), "drawing", "script") as bar:
         for script in SCRIPTS:
             bar.set_postfix_str(script.__name__)
-            script.main(out)
+            script.main(save)
             bar.update(1)
 
 

@@ -1,13 +1,11 @@
 """Where the parameters are: KV heads are few of them, so a small cache is not a small model."""
 
-from pathlib import Path
-
-from analysis.common import FIGURES, models, run, save
+from analysis.common import Save, models, run
 from minidecilm import costs
 from minidecilm.plots import gallery
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     configs = models("decilm-6b", "decicoder-6b", "llama-2-7b", "decilm-7b", "mistral-7b")
     shares = {}
     for name in ("DeciLM-6b", "Llama 2 7B"):
@@ -17,7 +15,7 @@ def main(out: Path = FIGURES) -> None:
         "Keys and values: {DeciLM-6b:.1%} of the parameters\n"
         "of DeciLM-6b, {Llama 2 7B:.0%} of Llama 2 7B".format(**shares)
     )
-    save("parameters", out, gallery.parameters, configs, title)
+    save("parameters", gallery.parameters, configs, title)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import minidecilm
-from analysis.common import FIGURES, run, save
+from analysis.common import Save, run
 from minidecilm import plots
 from minidecilm.experiments import evaluate, feeding
 from minidecilm.model import DeciLM
@@ -28,7 +28,7 @@ def texts(lm: minidecilm.LanguageModel) -> np.ndarray:
     return np.pad(rows, ((0, 0), (1, 0)), constant_values=begin)
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     lm = minidecilm.load("demo")
     ids, lengths = texts(lm), np.arange(STEP, LENGTH, STEP)
     models = {policy: minidecilm.load("demo", rope=policy).model for policy in POLICIES}
@@ -55,11 +55,11 @@ def main(out: Path = FIGURES) -> None:
     drawn = (gallery.panel, plots.by_position, lengths)
     size, context, divergence = (5.2, 3.4), lm.config.max_position_embeddings, "divergence (nats)"
     title = "Does it matter whether a text is fed\ntoken by token or in one call?"
-    save("policy-order", out, *drawn, order, context, size=size, title=title, unit=divergence)
+    save("policy-order", *drawn, order, context, size=size, title=title, unit=divergence)
     title = "How far decoding is from reading all\nanew at every length"
-    save("policy-error", out, *drawn, error, context, size=size, title=title, unit=divergence)
+    save("policy-error", *drawn, error, context, size=size, title=title, unit=divergence)
     title, unit = "Perplexity of the demo model\nby position, token by token", "perplexity (32 tokens)"
-    save("policy-perplexity", out, *drawn, perplexity, context, size=size, title=title, unit=unit)
+    save("policy-perplexity", *drawn, perplexity, context, size=size, title=title, unit=unit)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,19 @@ the A10's own limits are 1.54 times as high for DeciLM-6b as for Llama 2 7B: the
 The measurements: https://huggingface.co/Deci/DeciLM-6b
 """
 
-from pathlib import Path
-
-from analysis.common import FIGURES, models, run, save
+from analysis.common import Save, models, run
 from minidecilm import costs, plots
 from minidecilm.plots import gallery
 
 CONTEXT = 1024  # the model card does not say how many tokens were cached
 
 
-def main(out: Path = FIGURES) -> None:
+def main(save: Save) -> None:
     configs, device = models("decilm-6b", "llama-2-7b"), costs.device("a10")
     llama, torch, infery = costs.MODEL_CARD
     measured = {"DeciLM-6b": [torch, infery], "Llama 2 7B": [llama]}
     title = "Decode on an A10: the most it allows,\nand what the model card measured"
-    save("throughput", out, gallery.throughput, configs, device, CONTEXT, measured=measured, title=title)
+    save("throughput", gallery.throughput, configs, device, CONTEXT, measured=measured, title=title)
 
     # What the design allows at an equal batch, as a share of what the card reports at 8 times the batch.
     at_equal_batch = costs.decode_tokens_per_second(
@@ -38,7 +36,7 @@ def main(out: Path = FIGURES) -> None:
         "from PyTorch to Infery, and twice the batch": (middle, fast),
     }
     drawn = (gallery.panel, plots.factors, segments, [predicted])
-    save("fifteen-times", out, *drawn, size=(5.2, 3.6), title="What the “15 times” are made of")
+    save("fifteen-times", *drawn, size=(5.2, 3.6), title="What the “15 times” are made of")
 
 
 if __name__ == "__main__":

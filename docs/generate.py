@@ -18,16 +18,14 @@ from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ROOT / "analysis" / "figures"
-
 NOTEBOOKS = ROOT / "notebooks"
 
 
 def main(source: Path) -> None:
     """Write everything that the pages in `source` include."""
     generated = source / "_generated"
-    shutil.copytree(FIGURES, generated / "figures", dirs_exist_ok=True)
-    (source / "tutorial").mkdir(exist_ok=True)
+    for folder in (generated, source / "tutorial"):
+        folder.mkdir(exist_ok=True)
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, source / "tutorial")
     parts = {
@@ -45,10 +43,10 @@ def main(source: Path) -> None:
 
 
 def script_of(figure: str) -> str:
-    """Return the command that draws a figure of ``analysis/figures``."""
+    """Return the module that draws a figure of ``analysis/``."""
     for path in sorted((ROOT / "analysis").glob("*.py")):
         if re.search(rf'\bsave\(\s*"{re.escape(figure)}"', path.read_text(encoding="utf-8")):
-            return f"python -m analysis.{path.stem}"
+            return f"analysis.{path.stem}"
     raise ValueError(f"no script of analysis/ draws a figure {figure!r}")
 
 

@@ -20,9 +20,7 @@ from minidecilm.tokenizer import TextStream, Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
 from minidecilm.weights.packed import Weight
 from minidecilm.weights.quantize import quantize_weights
-from minidecilm.weights.scheme import BITS, Scheme
-
-WEIGHTS = ("stored", "float64", "float32", "bfloat16", "int8", "int4")
+from minidecilm.weights.scheme import BITS, Scheme, check_weights
 
 Stop = str | Sequence[str] | None
 
@@ -161,12 +159,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Yield the text of :meth:`generate` in pieces, as soon as each is certain.
 
-        A piece never ends inside a character or inside what may become a stop string.
-
-        Raises
-        ------
-        Interrupted
-            After Ctrl-C, a KeyboardInterrupt; its ``generated`` is the whole text so far.
+        A piece never ends inside a character or inside what may become a stop string. After Ctrl-C, the
+        ``generated`` of the Interrupted that is raised is the whole text so far.
 
         Examples
         --------
@@ -193,15 +187,20 @@ class LanguageModel:
         if rest:
             yield rest
 
+    def require_tokenizer(self) -> Tokenizer:
+        """Return the tokenizer, or raise a CheckpointError that says which file is missing."""
+        if self.tokenizer is None:
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
+                "copy the file there, or give token ids"
+            )
+        return self.tokenizer
+
     def _start(
         self, prompts: list[str], stop: Stop, template: str | None
     ) -> tuple[list[list[int]], list["_RowText"]]:
         """Encode the prompts and make one text collector per row."""
-        if self.tokenizer is None:
-            raise CheckpointError(
-                f"{self.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
-                "copy the file there, or use minidecilm.generate_tokens"
-            )
+        tokenizer = self.require_tokenizer()
         if not prompts:
             raise ValueError("the batch of prompts is empty")
         for index, prompt in enumerate(prompts):
@@ -212,8 +211,8 @@ class LanguageModel:
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         if not all(stops):
             raise ValueError("stop: an empty string would end every text at once")
-        ids = [self.tokenizer.encode(apply_template(prompt, template)) for prompt in prompts]
-        return ids, [_RowText(self.tokenizer.stream(continuation=True), stops) for _ in prompts]
+        ids = [tokenizer.encode(apply_template(prompt, template)) for prompt in prompts]
+        return ids, [_RowText(tokenizer.stream(continuation=True), stops) for _ in prompts]
 
 
 class _RowText:
@@ -250,19 +249,12 @@ class _RowText:
     def _undecided(self) -> int:
         """Length of the longest ending of the held text with which a stop string begins."""
         longest = max(map(len, self._stops), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
-                return length
-        return 0
+        endings = (self._held[-length:] for length in range(min(longest, len(self._held)), 0, -1))
+        return next((len(end) for end in endings if any(stop.startswith(end) for stop in self._stops)), 0)
 
 
 def apply_template(instruction: str, template: str | None) -> str:
     r"""Wrap an instruction in the prompt template of that name; None leaves it as it is.
-
-    Raises
-    ------
-    ValueError
-        If there is no such template; the message lists them.
 
     Examples
     --------
@@ -336,8 +328,7 @@ def load(
     >>> lm.config.num_key_value_heads_per_layer
     (4, 2, 2, 1, 1, 1, 4, 4)
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights {weights!r} is not in this version: choose from {', '.join(WEIGHTS)}")
+    check_weights(weights)
     checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.vocab_size)

@@ -111,15 +111,7 @@ class KVCache:
     def open_window(self, real: Array) -> Window:
         """Lay out T new slots behind the used ones; they count only once :meth:`commit` is called.
 
-        Parameters
-        ----------
-        real : (B, T) bool array
-            False on padding.
-
-        Raises
-        ------
-        ValueError
-            If the batch size differs or the slots do not fit.
+        `real` is (B, T) bool, False on padding. Another batch size, or a lack of room, is a ValueError.
         """
         B, T = real.shape
         start, end = self.length, self.length + T

@@ -1,22 +1,18 @@
-"""What a name means: demo, a preset, a config.json, a folder or a hub id; and what to say of that model."""
+"""What a name means: demo, a preset, a config.json, a folder or a hub id."""
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from minidecilm import costs
 from minidecilm.config import Config
+from minidecilm.costs.summary import Model
 from minidecilm.errors import CheckpointError
 from minidecilm.files import hub_name, resolved
 from minidecilm.presets import PRESET_NAMES, TITLES, preset
 from minidecilm.weights.checkpoint import open_checkpoint
 
 DEMO_FOLDER = Path(__file__).parent / "demo"
-
-_CONTEXT, _ROWS = 4096, 64  # of the caches that are compared
-_GIGABYTES = (24, 40, 80)
 
 
 def has_no_weights(name: str | Path) -> bool:
@@ -31,12 +27,9 @@ def has_no_weights(name: str | Path) -> bool:
 
 
 def find_folder(model: str | Path) -> Path:
-    """Return the folder of a model that has weights; one on the Hugging Face hub is fetched.
+    """Return the folder of "demo", of a path, or of a hub id such as "Deci/DeciLM-6b", which is fetched.
 
-    Parameters
-    ----------
-    model : str or Path
-        "demo", a folder, or a hub id such as "Deci/DeciLM-6b". A path that leads nowhere comes back as it is.
+    A path that leads nowhere comes back as it is.
 
     Raises
     ------
@@ -92,48 +85,11 @@ def find_config(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Config 
     return Config.from_file(name, ignore_config_keys=ignore_config_keys) if Path(name).is_file() else None
 
 
-@dataclass(frozen=True)
-class Model:
-    """What a name was found to mean: a network, and the bytes of its weights.
-
-    Attributes
-    ----------
-    name : str
-        As it was given; in a hub cache, the repository's.
-    config : Config
-    weight_bytes : int
-        In its files, or in the dtype it was published in.
-    storage : list of str
-        Storage dtypes of the weights.
-    group : int or None
-        Columns that share a scale, in a quantised model.
-    title : str
-        As figures call it.
-    """
-
-    name: str
-    config: Config
-    weight_bytes: int
-    storage: list[str]
-    group: int | None = None
-    title: str = ""
-
-
 def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     """Find a preset, a config.json, the demo model or a checkpoint folder, here and not on the hub.
 
-    Parameters
-    ----------
-    name : str
-    ignore_config_keys : iterable of str
-        As for :func:`minidecilm.load`.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name, or it is no model of this package.
-    OSError
-        If it cannot be read.
+    `ignore_config_keys` are as for :func:`minidecilm.load`. A name of none, or of no model of this package,
+    is a ValueError; what cannot be read, an OSError.
 
     Examples
     --------
@@ -160,87 +116,3 @@ def find_model(name: str, *, ignore_config_keys: Iterable[str] = ()) -> Model:
     hub, found = hub_name(path if path.is_dir() else path.parent), resolved(path)
     title = hub or (found.parent.name if found.name == "config.json" else found.name)
     return Model(hub or name, config, nbytes, storage, group, title)
-
-
-def facts(model: Model) -> dict[str, Any]:
-    """Everything there is to say of a model, ready for JSON; units are in the names."""
-    config = model.config
-    layers = [
-        {
-            "layer": row.layer,
-            "kv_heads": row.kv_heads,
-            "queries_per_kv_head": row.queries_per_kv_head,
-            "intermediate_size": row.intermediate_size,
-            "parameters": row.parameters,
-            "kv_cache_bytes_per_token": row.kv_cache_bytes,
-        }
-        for row in costs.layer_costs(config)
-    ]
-    return {
-        "model": model.name,
-        "parameters": config.num_parameters,
-        "weight_bytes": model.weight_bytes,
-        "bits_per_weight": 8 * model.weight_bytes / config.num_parameters,
-        "group": model.group,
-        "kv_heads_per_layer": list(config.num_key_value_heads_per_layer),
-        "kv_cache_bytes_per_token": costs.kv_cache_bytes(config),
-        "max_position_embeddings": config.max_position_embeddings,
-        "rope": {
-            "type": "dynamic" if config.rope_factor else "default",
-            "theta": config.rope_theta,
-            "factor": config.rope_factor,
-        },
-        "dtypes": {"storage": model.storage, "compute": "float32", "accumulate": "float32"},
-        "hidden_size": config.hidden_size,
-        "vocab_size": config.vocab_size,
-        "num_attention_heads": config.num_attention_heads,
-        "head_dim": config.head_dim,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "layers": layers,
-    }
-
-
-def comparison(model: Model, other: Model) -> dict[str, dict[str, Any]]:
-    """Set two models side by side; caches are in bfloat16, and hold 4,096 tokens a row.
-
-    Returns
-    -------
-    dict of str to dict
-        Under each of the keys below a dict of ``model``, ``other``, and ``ratio``: other over model, None
-        where model is 0.
-
-        - ``parameters``, ``weight_bytes``, ``kv_cache_bytes_per_token``
-        - ``kv_cache_bytes_at_4096``, ``kv_cache_bytes_at_64x4096``: of one row, and of 64
-        - ``largest_batch_24_gb``, ``largest_batch_40_gb``, ``largest_batch_80_gb``: rows of 4,096 tokens
-          that fit beside the weights into so many 10^9 bytes
-        - ``flops_per_decoded_token``: additions and multiplications of the step that reads 4,096 tokens
-
-    Examples
-    --------
-    >>> found = comparison(find_model("decilm-6b"), find_model("llama-2-7b"))
-    >>> found["kv_cache_bytes_per_token"]
-    {'model': 25600, 'other': 524288, 'ratio': 20.48}
-    """
-    one, two = _quantities(model), _quantities(other)
-    return {
-        key: {"model": one[key], "other": two[key], "ratio": two[key] / one[key] if one[key] else None}
-        for key in one
-    }
-
-
-def _quantities(model: Model) -> dict[str, int]:
-    config = model.config
-    return {
-        "parameters": config.num_parameters,
-        "weight_bytes": model.weight_bytes,
-        "kv_cache_bytes_per_token": costs.kv_cache_bytes(config),
-        "kv_cache_bytes_at_4096": costs.kv_cache_bytes(config, 1, _CONTEXT),
-        "kv_cache_bytes_at_64x4096": costs.kv_cache_bytes(config, _ROWS, _CONTEXT),
-        **{
-            f"largest_batch_{size}_gb": costs.rows_that_fit(
-                config, size * 10**9 - model.weight_bytes, _CONTEXT
-            )
-            for size in _GIGABYTES
-        },
-        "flops_per_decoded_token": costs.forward_flops(config, past_tokens=_CONTEXT - 1),
-    }

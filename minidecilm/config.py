@@ -181,21 +181,9 @@ class Config:
 
     @classmethod
     def from_file(cls, path: str | Path, *, ignore_config_keys: Iterable[str] = ()) -> "Config":
-        """Read a config.json.
+        """Read a config.json as :meth:`from_dict` does; a ConfigError begins with the path.
 
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-        ignore_config_keys : iterable of str
-            As for :meth:`from_dict`.
-
-        Raises
-        ------
-        ConfigError
-            If the file is not JSON, or as :meth:`from_dict`; the message begins with the path.
-        OSError
-            If the file cannot be read.
+        A file that is not JSON is a ConfigError too, one that cannot be read an OSError.
         """
         values = read_object(Path(path), MAX_CONFIG_BYTES, ConfigError)
         try:

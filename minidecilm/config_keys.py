@@ -99,13 +99,7 @@ def without(values: Mapping[str, Any], ignored: frozenset[str]) -> dict[str, Any
 
 
 def check_keys(values: Mapping[str, Any]) -> None:
-    """Refuse configs of other networks, and keys that nobody here knows, all of them at once.
-
-    Raises
-    ------
-    ConfigError
-        Naming each key.
-    """
+    """Raise a ConfigError for another network's config, or one that names all keys nobody here knows."""
     _check_identity(values)
     problems = [
         f"{key}: only {allowed[0]!r} is supported, found {brief(values[key])}"

@@ -48,13 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def resolved(path: Path) -> Path:
-    """Follow links to where a file or folder is, or is to be.
-
-    Raises
-    ------
-    OSError
-        If the links lead in a circle.
-    """
+    """Follow links to where a file or folder is, or is to be; links in a circle are an OSError."""
     with suppress(RuntimeError):  # how Python up to 3.12 finds a circle; later ones return a link
         found = path.resolve()
         if not found.is_symlink():
@@ -107,10 +101,7 @@ def _remove_left_over(path: Path) -> None:
 
 
 def _lock(path: Path, wait: bool) -> int | None:
-    """Lock a file or folder until the descriptor that is returned is closed, or this process ends.
-
-    None if a living writer holds it, or the system has no such locks.
-    """
+    """Lock until the descriptor is closed; None if a living writer holds it, or the system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -153,18 +144,10 @@ class Seen:
         return cls(path, (found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns)
 
     def check(self, mapped: bool = False) -> None:
-        """Refuse to go on if the file is no longer the same.
+        """Raise a CheckpointError if the file is no longer the same.
 
-        Parameters
-        ----------
-        mapped : bool
-            The file is memory-mapped, so that it stays whole for this process where its name was removed or
-            given to another: only writing into it counts.
-
-        Raises
-        ------
-        CheckpointError
-            Naming the file.
+        A `mapped` file stays whole for this process where its name was removed or given to another: only
+        writing into it counts.
         """
         try:
             now = Seen.now(self.path)
@@ -180,25 +163,13 @@ class Seen:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a folder, a pipe or a device before anything opens it, because opening a pipe waits forever.
-
-    Raises
-    ------
-    CheckpointError
-        If something is there that is not a file.
-    """
+    """Raise a CheckpointError for a folder, pipe or device before it is opened: a pipe would wait forever."""
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path}: expected a file, found a folder, pipe or device; put the file there")
 
 
 def refuse_lfs_pointer(path: Path, beginning: bytes) -> None:
-    """Refuse the short text that git leaves in the place of a large file which was not fetched.
-
-    Raises
-    ------
-    CheckpointError
-        If the first bytes of the file, 8 or more, are those of such a text.
-    """
+    """Raise a CheckpointError if a file begins as the text that git leaves where it fetched no large file."""
     if len(beginning) >= 8 and b"version https://git-lfs".startswith(beginning[:23]):
         raise CheckpointError(
             f"{path}: expected the file itself, found a git-lfs pointer to it; fetch it with `git lfs pull`"
@@ -206,15 +177,7 @@ def refuse_lfs_pointer(path: Path, beginning: bytes) -> None:
 
 
 def read_bounded(path: Path, max_bytes: int, error: type[ValueError]) -> bytes:
-    """Read a file of at most `max_bytes` bytes.
-
-    Raises
-    ------
-    CheckpointError
-        If git left a pointer in the place of the file.
-    OSError
-        If the file cannot be read.
-    """
+    """Read a file; a larger one than `max_bytes` is an `error`, a pointer of git a CheckpointError."""
     with path.open("rb") as file:
         found = file.read(max_bytes + 1)
     if len(found) > max_bytes:
@@ -253,21 +216,9 @@ def _finite_float(text: str) -> float:
 
 
 def parse_object(text: bytes, where: str, error: type[ValueError]) -> dict[str, Any]:
-    """Parse UTF-8 bytes that must hold exactly one JSON object.
+    """Parse UTF-8 bytes of exactly one JSON object with unique keys and finite numbers.
 
-    Parameters
-    ----------
-    text : bytes
-        What to parse; the caller has bounded its size.
-    where : str
-        Named in every error, for instance the file.
-    error : type of ValueError
-        What to raise.
-
-    Returns
-    -------
-    dict
-        The object, with unique keys and finite numbers.
+    The caller has bounded their size. Every `error` names `where` they come from, for instance the file.
     """
     try:
         value = json.loads(
@@ -276,17 +227,17 @@ def parse_object(text: bytes, where: str, error: type[ValueError]) -> dict[str, 
             parse_constant=_refuse_constant,
             parse_float=_finite_float,
         )
+        level = [value]
+        for _ in range(_MAX_DEPTH):
+            level = [child for item in level for child in _children(item)]
+        if level:
+            raise RecursionError
     except _Refused as problem:
         raise error(f"{where}: {problem}") from None
     except RecursionError:
-        raise _too_deep(where, error) from None
+        raise error(f"{where}: JSON is nested too deeply to be a model file") from None
     except ValueError as problem:  # not UTF-8, not JSON, or an integer of thousands of digits
         raise error(f"{where}: not valid JSON ({problem})") from None
-    level = [value]
-    for _ in range(_MAX_DEPTH):
-        level = [child for item in level for child in _children(item)]
-    if level:
-        raise _too_deep(where, error)
     if not isinstance(value, dict):
         raise error(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value
@@ -294,10 +245,6 @@ def parse_object(text: bytes, where: str, error: type[ValueError]) -> dict[str, 
 
 def _children(item: Any) -> Iterable[Any]:
     return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-
-
-def _too_deep(where: str, error: type[ValueError]) -> ValueError:
-    return error(f"{where}: JSON is nested too deeply to be a model file")
 
 
 def read_object(path: Path, max_bytes: int, error: type[ValueError]) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.backends.host import on_host
+from minidecilm.cache import KVCache
 from minidecilm.config import Config
 from minidecilm.errors import Interrupted
 from minidecilm.model import DeciLM
-from minidecilm.observe import check_numbers
-from minidecilm.ops import Array
+from minidecilm.observe import LayerClock, check_numbers
+from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Keywords, Options, sample
-from minidecilm.trace import LayerClock, Totals, record_step
+from minidecilm.trace import Step, Totals
 
 #: Dynamic NTK has no length at which it ends: more than this is opt-in, so that it is meant.
 DYNAMIC_LENGTH_FACTOR = 4
@@ -95,17 +96,8 @@ def generation_steps(
 ) -> Iterator[None]:
     """Generate one token per row and step, until every row has ended; yield after every step.
 
-    Parameters
-    ----------
-    model : DeciLM
-    prompts : sequence of sequences of int
-        One per row; padded on the left to the longest.
-    on_token : callable
-        Is told each new token as (row, token, whether it is an end-of-text id); returns whether the row is to
-        end there.
-    options : Options
-    shown : bool
-        The tokens are shown as they come: on a terminal, a bar would run into them.
+    `on_token` is told each new token as (row, token, whether it is an end-of-text id), and returns whether
+    the row is to end there. `shown` says that tokens are shown as they come: a bar would run into them.
     """
     max_new_tokens, progress = options.max_new_tokens, options.progress
     eos = _end_tokens(model.config.eos_token_ids if options.eos_token_ids is None else options.eos_token_ids)
@@ -159,7 +151,7 @@ def generation_steps(
             seconds = perf_counter() - clock.started
             totals.add_step(seconds, cache.used_nbytes, reading=number == 1)
             if options.trace is not None:
-                options.trace.append(record_step(logits, tokens, finished, cache, clock, seconds))
+                options.trace.append(_record_step(logits, tokens, finished, cache, clock, seconds))
             yield
             bar.update(1)
             if all(finished):
@@ -178,13 +170,7 @@ def length_limit(config: Config) -> tuple[int, str]:
 
 
 def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_length: int | None) -> None:
-    """Refuse a run longer than the model is meant for, and say what would fit.
-
-    Raises
-    ------
-    ValueError
-        Naming the lengths asked for, the limit, where it comes from and what to change.
-    """
+    """Raise a ValueError for a run longer than the model is meant for, which says what would fit."""
     limit, reason = length_limit(config) if max_length is None else (max_length, "max_length")
     if prompt_length + max_new_tokens <= limit:
         return
@@ -194,6 +180,34 @@ def check_length(config: Config, prompt_length: int, max_new_tokens: int, max_le
         f"a prompt of {prompt_length} + {max_new_tokens} new tokens exceeds {limit} tokens ({reason}): "
         f"{remedy}, or set max_length"
     )
+
+
+def _record_step(
+    logits: Array,
+    tokens: list[int | None],
+    finished: list[str | None],
+    cache: KVCache,
+    clock: LayerClock,
+    seconds: float,
+) -> Step:
+    """Describe a step that computed logits (B, V) and chose `tokens`."""
+    log_p = log_softmax(logits)  # (B, V)
+    return Step(
+        tokens=tokens,
+        log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
+        alternatives=[_likeliest(row) for row in log_p],
+        finished=list(finished),
+        rope_base=cache.rope_base.tolist(),
+        cache_nbytes=cache.used_nbytes,
+        layer_seconds=clock.layer_seconds,
+        seconds=seconds,
+    )
+
+
+def _likeliest(log_p: Array) -> list[tuple[int, float]]:
+    """Return the five likeliest tokens of a (V,) distribution, best first."""
+    best = np.argsort(-log_p, kind="stable")[:5]
+    return [(int(token), float(log_p[token])) for token in best]
 
 
 def _as_rows(ids: Any, name: str) -> list[list[int]]:

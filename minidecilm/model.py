@@ -19,13 +19,7 @@ from minidecilm.weights.packed import Weight
 
 
 def check_choices(backend: Backend, dtype: str, rope_policy: str, kv_cache: str) -> None:
-    """Refuse what :class:`DeciLM` cannot compute, before there are weights.
-
-    Raises
-    ------
-    ValueError
-        For a dtype the backend lacks, an unknown policy or cache storage.
-    """
+    """Refuse what :class:`DeciLM` cannot compute, as it does itself, before there are weights."""
     if dtype not in backend.dtypes:
         raise ValueError(
             f"dtype {dtype!r}: the {backend.name} backend computes in {' or '.join(backend.dtypes)}"
@@ -175,9 +169,10 @@ class DeciLM:
 
         h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)
         see(layer, "post_attention_layernorm", h)
-        gate = op.linear(h, w[name + "mlp.gate_proj.weight"])  # (B, T, F)
+        gate, up = op.linears(
+            h, w[name + "mlp.gate_proj.weight"], w[name + "mlp.up_proj.weight"]
+        )  # (B, T, F)
         see(layer, "gate_proj", gate)
-        up = op.linear(h, w[name + "mlp.up_proj.weight"])  # (B, T, F)
         see(layer, "up_proj", up)
         down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])
         see(layer, "down_proj", down)
@@ -192,9 +187,8 @@ class DeciLM:
         w, op, D = self.weights, self.backend, self.config.head_dim
         name = f"model.layers.{layer}.self_attn."
 
-        q = ops.split_heads(op.linear(h, w[name + "q_proj.weight"]), D)  # (B, H, T, D)
-        k = ops.split_heads(op.linear(h, w[name + "k_proj.weight"]), D)  # (B, K, T, D)
-        v = ops.split_heads(op.linear(h, w[name + "v_proj.weight"]), D)  # (B, K, T, D)
+        projections = (w[f"{name}{which}_proj.weight"] for which in "qkv")
+        q, k, v = (ops.split_heads(y, D) for y in op.linears(h, *projections))  # (B, H, T, D), (B, K, T, D)
         see(layer, "q", q)
         see(layer, "k", k)
         see(layer, "v", v)
@@ -203,7 +197,7 @@ class DeciLM:
         keys, values = cache.write(layer, k, v)  # (B, K, S, D)
         mixed, weights = [], []
         for queries, turned, mask in rotation.on_read(q, keys, visible):
-            if see.wants("attention_weights"):
+            if "attention_weights" in see.stages:
                 weights.append(op.attention_weights(queries, turned, mask))  # (B, H, t, S)
             mixed.append(op.attention(queries, turned, values, mask))  # (B, H, t, D)
         if weights:

@@ -1,7 +1,8 @@
 """Looking inside a forward pass: every stage has a name, and an observer is shown the stages it asks for."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from time import perf_counter
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -47,16 +48,11 @@ class Recorder:
     Parameters
     ----------
     stages : collection of str
-        Names from :data:`STAGES`.
+        Names from :data:`STAGES`; any other is a ValueError.
 
     Attributes
     ----------
     values : dict of (layer or None, stage) to array
-
-    Raises
-    ------
-    ValueError
-        If a stage has another name.
 
     Examples
     --------
@@ -80,11 +76,40 @@ class Recorder:
         self.values[layer, stage] = on_host(value).copy()
 
 
+class LayerClock:
+    """An observer that times every layer, and calls `on_layer`, if there is one, with 1 after each.
+
+    Attributes
+    ----------
+    started : float
+        When it was made.
+    layer_seconds : list of float
+    hidden_states : (B, T, E) array or None
+        What the last layer passed on.
+    """
+
+    def __init__(self, on_layer: Callable[[int], Any] | None) -> None:
+        self.stages: Collection[str] = ("hidden_states",)
+        self.started = self._last = perf_counter()
+        self.layer_seconds: list[float] = []
+        self.hidden_states: Array | None = None
+        self._on_layer = on_layer
+
+    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
+        """Note the time a layer took."""
+        self.hidden_states = value
+        now = perf_counter()
+        self.layer_seconds.append(now - self._last)
+        self._last = now
+        if self._on_layer is not None:
+            self._on_layer(1)
+
+
 _NORMS = ("input_layernorm", "post_attention_layernorm", "norm")
 
 
 class FaultFinder:
-    """An observer that notes the first stage that is not finite, or a norm of a token at which it vanishes.
+    """An observer that notes the first stage that is not finite, or the first norm of a token that vanishes.
 
     RMSNorm divides by the root of the mean square. Where that overflows, it divides by infinity, and the rest
     of the network computes with zeros, all of them finite.
@@ -92,7 +117,7 @@ class FaultFinder:
     Attributes
     ----------
     fault : str or None
-        The stage and what is wrong with it, such as "down_proj of layer 3 is not finite".
+        What is wrong: "down_proj of layer 3 is not finite in float32", and what may help.
     """
 
     def __init__(self) -> None:
@@ -111,7 +136,16 @@ class FaultFinder:
         elif stage in _NORMS and np.any(self._tokens[:, -found.shape[1] :] & ~np.any(found != 0, axis=-1)):
             what = "vanishes, because the mean square of its input overflows"
         if what and self.fault is None:
-            self.fault = f"{stage} {what}" if layer is None else f"{stage} of layer {layer} {what}"
+            where = stage if layer is None else f"{stage} of layer {layer}"
+            self.fault = (
+                f"{where} {what} in {found.dtype}: the weights are damaged, or too large for that dtype; "
+                "download them again, or try dtype='float64' of the numpy backend"
+            )
+
+    def check(self) -> None:
+        """Raise a ValueError if there is a fault."""
+        if self.fault is not None:
+            raise ValueError(self.fault)
 
 
 def check_numbers(
@@ -119,20 +153,8 @@ def check_numbers(
 ) -> None:
     """Refuse what a model computed if a number is not finite, or is so large that its square overflows.
 
-    Parameters
-    ----------
-    model : callable
-        Runs again on each row by itself, observed, to find out where.
-    rows : sequence of sequences of int
-        What it has read.
-    logits : (B, V) array
-    hidden_states : (B, T, E) array, optional
-        What its last layer passed on.
-
-    Raises
-    ------
-    ValueError
-        Naming the first stage and layer with such a number.
+    `rows` are what it has read, `logits` (B, V) and its last layer's `hidden_states` (B, T, E) what came of
+    it. To find out where, it reads each row again by itself: see :func:`find_fault`.
     """
     sound = np.isfinite(logits.max(axis=-1)).all()
     if hidden_states is not None:
@@ -145,36 +167,24 @@ def check_numbers(
 
 
 def find_fault(model: Callable[..., Array], row: Sequence[int]) -> None:
-    """Let a model read one row, observed, and refuse it if a number is not finite or a norm vanishes.
-
-    Raises
-    ------
-    ValueError
-        Naming the first stage and layer with such a number.
-    """
+    """Let a model read one row, watched by a :class:`FaultFinder`; a fault is a ValueError that names it."""
     finder = FaultFinder()
-    logits = model([row], observer=finder)
-    if finder.fault is not None:
-        raise ValueError(
-            f"{finder.fault} in {logits.dtype}: the weights are damaged, or too large for that dtype; "
-            "download them again, or try dtype='float64' of the numpy backend"
-        )
+    model([row], observer=finder)
+    finder.check()
 
 
 class Showing:
-    """Passes stages on to an observer, if there is one and it asked for them."""
+    """An observer that passes stages on to others, each of which is shown those it asks for."""
 
-    def __init__(self, observer: Observer | None) -> None:
-        self._observer = observer
-
-    def wants(self, stage: str) -> bool:
-        """Whether the stage is asked for."""
-        return self._observer is not None and stage in self._observer.stages
+    def __init__(self, *observers: Observer | None) -> None:
+        self._observers = [observer for observer in observers if observer is not None]
+        self.stages: Collection[str] = {stage for observer in self._observers for stage in observer.stages}
 
     def __call__(self, layer: int | None, stage: str, value: Array) -> None:
         """Show one stage."""
-        if self._observer is not None and stage in self._observer.stages:
-            self._observer(layer, stage, value)
+        for observer in self._observers:
+            if stage in observer.stages:
+                observer(layer, stage, value)
 
 
 def attention_entropy(weights: Array) -> Array:

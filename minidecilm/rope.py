@@ -155,22 +155,9 @@ def score_by_distance(distances: npt.ArrayLike, base: npt.ArrayLike, head_dim: i
 
 
 def rotary_table(positions: Array, base: Array, head_dim: int, dtype: npt.DTypeLike) -> tuple[Array, Array]:
-    """Cosine and sine of every angle, computed in float64.
+    """Cosine and sine of every angle: (B, T) int, a base for each row (B,) -> two (B, 1, T, D/2).
 
-    Parameters
-    ----------
-    positions : (B, T) int array
-    base : (B,) float array
-        One per row of the batch.
-    head_dim : int
-        D.
-    dtype : dtype
-        Of the result.
-
-    Returns
-    -------
-    cos, sin : (B, 1, T, D/2) arrays
-        Ready for :func:`minidecilm.ops.rotate`.
+    They are computed in float64, then cast to `dtype`, ready for :func:`minidecilm.ops.rotate`.
     """
     angles = positions[:, None, :, None] * inverse_frequencies(base, head_dim)[:, None, None]
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
@@ -179,12 +166,7 @@ def rotary_table(positions: Array, base: Array, head_dim: int, dtype: npt.DTypeL
 class CachedRotation:
     """Keys are cached rotated (``reference`` and ``fixed``): one table turns the new tokens of a call.
 
-    Parameters
-    ----------
-    rotate : callable
-        As :func:`minidecilm.ops.rotate`.
-    cos, sin : (B, 1, T, D/2) arrays
-        Of the new tokens.
+    `rotate` is as :func:`minidecilm.ops.rotate`; `cos` and `sin` are (B, 1, T, D/2), of the new tokens.
     """
 
     def __init__(self, rotate: Rotate, cos: Array, sin: Array) -> None:
@@ -205,17 +187,7 @@ class CachedRotation:
 class ExactRotation:
     """Keys are cached unrotated (``exact``): every stretch of queries that share a base has them turned anew.
 
-    Parameters
-    ----------
-    rotate : callable
-        As :func:`minidecilm.ops.rotate`.
-    slots : (B, S) int array
-        Position of every cached and new token.
-    T : int
-        The queries are the last T slots.
-    config : Config
-    dtype : dtype
-        Compute dtype.
+    `slots` (B, S) has the position of every cached and new token; the queries are the last T of them.
     """
 
     def __init__(self, rotate: Rotate, slots: Array, T: int, config: Config, dtype: npt.DTypeLike) -> None:

@@ -19,7 +19,7 @@ _REMOVED = -np.inf
 _TINY, _HUGE = 1e-30, 1e30  # dividing a float32 logit by two such numbers does not overflow float64
 
 
-def _flag(default: Any, type: type, metavar: str, help: str = "") -> Any:
+def _flag(default: Any, type: type, metavar: str, help: str) -> Any:
     """Make an option that the command line has too, with the arguments of its flag."""
     return field(default=default, metadata={"flag": {"type": type, "metavar": metavar, "help": help}})
 
@@ -58,13 +58,6 @@ class Options:
         Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
         streamed to a terminal.
 
-    Raises
-    ------
-    TypeError
-        For an option that does not exist.
-    ValueError
-        For an impossible value.
-
     Examples
     --------
     >>> Options(temperature=0.7).top_p
@@ -75,14 +68,14 @@ class Options:
     ValueError: top_p: expected a number above 0, at most 1, found 0
     """
 
-    max_new_tokens: int = _flag(100, int, "N")
+    max_new_tokens: int = _flag(100, int, "N", "add at most N tokens (default: %(default)s)")
     max_length: int | None = _flag(None, int, "N", "allow prompt and new text of N tokens")
-    temperature: float = _flag(1.0, float, "X", "0 is greedy")
-    top_k: int = _flag(0, int, "K", "0 is off")
-    top_p: float = _flag(0.95, float, "P", "1 is off")
-    min_p: float = _flag(0.0, float, "P", "0 is off")
-    repetition_penalty: float = _flag(1.0, float, "X", "1 is off")
-    seed: int | Sequence[int] = _flag(0, int, "N")
+    temperature: float = _flag(1.0, float, "X", "divide the logits; 0 is greedy (default: %(default)g)")
+    top_k: int = _flag(0, int, "K", "keep the K most likely tokens (default: all)")
+    top_p: float = _flag(0.95, float, "P", "keep the likeliest that hold P together (default: %(default)g)")
+    min_p: float = _flag(0.0, float, "P", "keep tokens at least P times as likely as the best (default: all)")
+    repetition_penalty: float = _flag(1.0, float, "X", "above 1, repeat less (default: off)")
+    seed: int | Sequence[int] = _flag(0, int, "N", "of the random draws (default: %(default)s)")
     eos_token_ids: int | Sequence[int] | None = None
     trace: list[Step] | None = None
     totals: Totals | None = None
@@ -210,14 +203,8 @@ def keep_min_p(logits: Array, min_p: float) -> Array:
 def process(logits: Array, token_ids: Sequence[int] | Array, options: Options) -> Array:
     """Apply penalty, temperature, top-k, top-p and min-p, in this order: (V,) -> (V,) float64.
 
-    Temperature 0 stops after the penalty: the most likely token passes every filter.
-
-    Parameters
-    ----------
-    logits : (V,) array of float
-    token_ids : sequence of int
-        The row's own tokens so far, prompt and generated, without padding.
-    options : Options
+    Temperature 0 stops after the penalty: the most likely token passes every filter. `token_ids` are the
+    row's own so far, prompt and generated, without padding.
     """
     scores = np.asarray(logits, np.float64)
     scores = apply_repetition_penalty(scores, token_ids, options.repetition_penalty)
@@ -236,18 +223,7 @@ def sample(
 
     One draw per token, whatever the logits: a rounding difference, say of another batch shape, changes the
     token only if the draw falls into it. Temperature 0 draws nothing and takes the most likely token, of
-    several the first.
-
-    Parameters
-    ----------
-    logits, token_ids, options
-        As for :func:`process`.
-    rng : numpy.random.Generator
-
-    Raises
-    ------
-    ValueError
-        If a logit is NaN or positive infinity, or all are -inf.
+    several the first. A logit of NaN or infinity, or nothing but -inf, is a ValueError.
 
     Examples
     --------

@@ -1,14 +1,6 @@
 """What a run did, as data: one record per step of generation."""
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any
-
-import numpy as np
-
-from minidecilm.cache import KVCache
-from minidecilm.ops import Array, log_softmax
 
 
 @dataclass(frozen=True)
@@ -92,62 +84,3 @@ class Totals:
 
 def _rate(tokens: int, seconds: float) -> str:
     return f" ({tokens / seconds:.3g} a second)" if tokens > 0 and seconds else ""
-
-
-class LayerClock:
-    """An observer that times every layer, and calls `on_layer`, if there is one, with 1 after each.
-
-    Attributes
-    ----------
-    started : float
-        When it was made.
-    layer_seconds : list of float
-    hidden_states : (B, T, E) array or None
-        What the last layer passed on.
-    """
-
-    def __init__(self, on_layer: Callable[[int], Any] | None) -> None:
-        self.stages: Collection[str] = ("hidden_states",)
-        self.started = self._last = perf_counter()
-        self.layer_seconds: list[float] = []
-        self.hidden_states: Array | None = None
-        self._on_layer = on_layer
-
-    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
-        """Note the time a layer took."""
-        self.hidden_states = value
-        now = perf_counter()
-        self.layer_seconds.append(now - self._last)
-        self._last = now
-        if self._on_layer is not None:
-            self._on_layer(1)
-
-
-def record_step(
-    logits: Array,
-    tokens: list[int | None],
-    finished: list[str | None],
-    cache: KVCache,
-    clock: LayerClock,
-    seconds: float,
-) -> Step:
-    """Describe a step that computed logits (B, V) and chose `tokens`."""
-    log_p = log_softmax(logits)  # (B, V)
-    return Step(
-        tokens=tokens,
-        log_probabilities=[None if t is None else float(log_p[b, t]) for b, t in enumerate(tokens)],
-        alternatives=[likeliest(row) for row in log_p],
-        finished=list(finished),
-        rope_base=cache.rope_base.tolist(),
-        cache_nbytes=cache.used_nbytes,
-        layer_seconds=clock.layer_seconds,
-        seconds=seconds,
-    )
-
-
-def likeliest(log_p: Array, count: int = 5) -> list[tuple[int, float]]:
-    """Return the likeliest tokens of a (V,) distribution, best first."""
-    count = min(count, len(log_p))
-    best = np.argpartition(log_p, -count)[-count:]
-    best = best[np.argsort(-log_p[best], kind="stable")]
-    return [(int(token), float(log_p[token])) for token in best]

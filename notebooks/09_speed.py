@@ -17,6 +17,7 @@ import matplotlib
 import numpy as np
 
 from minidecilm import Config, bench, costs, plots, preset
+from minidecilm.cli.bench import report_text
 from minidecilm.config import LayerConfig
 from minidecilm.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 
@@ -182,7 +183,7 @@ for backend in ("numpy", "numba"):
 assert np.allclose(logits["numpy"], logits["numba"], rtol=0, atol=1e-3 * np.abs(logits["numpy"]).max())
 if show:
     for report in reports.values():
-        print(bench.report_text(report, "small network"), "\n")
+        print(report_text(report, "small network"), "\n")
 
 # %% [markdown]
 # ## Exercises

@@ -14,8 +14,9 @@ import matplotlib
 import numpy as np
 
 from minidecilm import costs, plots, preset
-from minidecilm.catalog import comparison, find_model
+from minidecilm.catalog import find_model
 from minidecilm.cli.info import comparison_text
+from minidecilm.costs.summary import comparison
 from minidecilm.plots.style import BLUE, GREY, ORANGE, SKY, VERMILION
 
 matplotlib.rcParams.update(plots.LIGHT)

@@ -26,8 +26,9 @@ import numpy as np
 
 import minidecilm
 from minidecilm import costs, plots, preset
-from minidecilm.catalog import DEMO_FOLDER, facts, find_model
+from minidecilm.catalog import DEMO_FOLDER, find_model
 from minidecilm.config import LayerConfig
+from minidecilm.costs.summary import facts
 from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
 

@@ -29,6 +29,8 @@ class Backend:
         Compute dtypes the backend supports.
     kernels : str
         Which of its sets of kernels the backend uses, where it has several.
+    linear_together : callable, optional
+        Products of the same activations with several weights, where they take less time in one go.
     device : Host
         Where its arrays live.
     decoder : callable
@@ -45,6 +47,7 @@ class Backend:
     kernels: str = ""
     embedding: Callable[..., ops.Array] = ops.embedding
     linear: Callable[..., ops.Array] = ops.linear
+    linear_together: Callable[..., tuple[ops.Array, ...]] | None = None
     rms_norm: Callable[..., ops.Array] = ops.rms_norm
     rotate: Callable[..., ops.Array] = ops.rotate
     attention: Callable[..., ops.Array] = ops.attention
@@ -53,6 +56,12 @@ class Backend:
     device: Host = HOST
     decoder: Callable[..., Callable[..., ops.Array] | None] = lambda config, weights: None
     prepare: Callable[[Mapping[str, Any], str, bool | None], None] = lambda weights, kv_cache, progress: None
+
+    def linears(self, x: ops.Array, *weights: Any) -> tuple[ops.Array, ...]:
+        """Multiply the same activations with several weights: a product for each, as ``linear`` gives it."""
+        if self.linear_together:
+            return self.linear_together(x, *weights)
+        return tuple(self.linear(x, weight) for weight in weights)
 
 
 #: The definitions themselves.
@@ -83,7 +92,7 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
     parameters : int
         Size of the model.
     dtype : {"float32", "float64", "bfloat16"}
-        Compute dtype, which "auto" and CuPy heed.
+        Compute dtype.
 
     Raises
     ------
@@ -103,7 +112,7 @@ def create_backend(name: str = "auto", parameters: int = 0, dtype: str = "float3
         check_threads()
         from minidecilm.backends import numba_backend
 
-        return numba_backend.create()
+        return numba_backend.create(dtype)
     if name == "cupy":
         from minidecilm.backends import cupy_backend
 

@@ -5,8 +5,8 @@
 >>> model = minidecilm.load("demo").model
 >>> measurement = bench.measure(model, bench.Plan(prompt_tokens=8, new_tokens=2, batch_sizes=(1,), rounds=1))
 >>> facts = bench.report(model, measurement, bench.Limits(read_bandwidth=1e10, peak=1e11))
->>> bench.report_text(facts, "demo").splitlines()[0]
-'demo: 1,652,864 parameters in 8 layers, bfloat16 weights, 2.8 MB read per step'
+>>> facts["parameters"], facts["weights"], facts["weight_bytes_per_step"]
+(1652864, 'bfloat16', 2777088)
 """
 
 from minidecilm.bench.limits import Limits as Limits
@@ -17,5 +17,4 @@ from minidecilm.bench.plan import Plan as Plan
 from minidecilm.bench.plan import first_layers as first_layers
 from minidecilm.bench.plan import random_model as random_model
 from minidecilm.bench.rates import report as report
-from minidecilm.bench.rates import report_text as report_text
 from minidecilm.bench.timing import measure as measure

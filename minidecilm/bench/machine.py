@@ -46,13 +46,10 @@ def available_memory_bytes() -> int | None:
 
 
 def process_memory() -> dict[str, int]:
-    """Bytes of this process in memory.
+    """Bytes of this process in memory: ``peak``, the most it ever held at once.
 
-    Returns
-    -------
-    dict of str to int
-        ``peak``: the most it ever held at once. On Linux also what it holds now: ``anonymous``, its own, and
-        ``mapped``, pages of files such as memory-mapped weights, which the system can drop at any time.
+    On Linux also what it holds now: ``anonymous``, its own, and ``mapped``, pages of files such as
+    memory-mapped weights, which the system can drop at any time.
     """
     status = _kilobytes(_STATUS)
     if "VmHWM" in status:

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minidecilm import costs
-from minidecilm.api import WEIGHTS
 from minidecilm.backends import Backend, create_backend
 from minidecilm.bench import machine
 from minidecilm.config import Config
 from minidecilm.generation import length_limit
 from minidecilm.model import DeciLM, check_choices
 from minidecilm.weights.random_weights import random_weights
+from minidecilm.weights.scheme import check_weights
 
 _RESERVE_BYTES = 256_000_000  # for the interpreter, libraries, and the rest of the system
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """What to measure; a number that is not positive is a ValueError.
 
     Attributes
     ----------
@@ -28,11 +28,6 @@ class Plan:
         Steps of decode after it.
     batch_sizes : tuple of int
     rounds : int
-
-    Raises
-    ------
-    ValueError
-        If one of them is not positive.
     """
 
     prompt_tokens: int = 128
@@ -52,12 +47,7 @@ class Plan:
 
 
 def check_plan(config: Config, backend: Backend, storage: str | None, dtype: str, plan: Plan) -> None:
-    """Refuse to measure on a GPU, beyond the length the model is meant for, or in more memory than is free.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse to measure on a GPU, beyond the length a model is meant for, or in more memory than is free."""
     if backend.name == "cupy":
         raise ValueError(
             "bench measures a CPU beside its limits; a GPU: python -m benchmarks.gpu, in a clone"
@@ -74,22 +64,8 @@ def check_plan(config: Config, backend: Backend, storage: str | None, dtype: str
 def check_memory(config: Config, storage: str | None, dtype: str, plan: Plan, available: int | None) -> None:
     """Refuse a plan for which cache and activations, and weights that are to be made, find no memory.
 
-    Parameters
-    ----------
-    config : Config
-    storage : str or None
-        Storage of the weights, as for :func:`minidecilm.weights.random_weights.random_weights`; None if they
-        are there already.
-    dtype : str
-        Compute dtype.
-    plan : Plan
-    available : int or None
-        Bytes; None, where the system does not tell, accepts anything.
-
-    Raises
-    ------
-    ValueError
-        Saying what is needed, what there is, and what would fit.
+    `storage` is what weights are to be made in, None if they are there already; `dtype` is computed in.
+    `available` bytes of None, where the system does not tell, suffice for anything.
 
     Examples
     --------
@@ -99,51 +75,38 @@ def check_memory(config: Config, storage: str | None, dtype: str, plan: Plan, av
     ValueError: 23.4 GB of memory needed (weights 22.9 GB, cache and activations of 8 rows 0.3 GB), 16.0 GB \
 are free: --layers 21 would fit
     """
-    needed = _memory_needed(config, storage, dtype, plan)
-    if available is None or sum(needed) <= available:
+
+    def needed(layers: int) -> tuple[int, int]:
+        """Bytes of the weights of so many layers, and of cache and activations."""
+        cut = first_layers(config, layers)
+        # Alive at once in prefill: three arrays of the feed-forward's width, and as many of the model's.
+        width = max(layer.intermediate_size for layer in cut.layers) + cut.hidden_size
+        activations = 3 * rows * plan.prompt_tokens * width * np.dtype(dtype).itemsize
+        weights = costs.weight_bytes(cut, storage) if storage else 0
+        return weights, costs.kv_cache_bytes(cut, rows, plan.length, dtype) + activations
+
+    rows, count = max(plan.batch_sizes), len(config.layers)
+    weights, working = needed(count)
+    if available is None or weights + working + _RESERVE_BYTES <= available:
         return
-    weights = f"weights {needed[0] / 1e9:.1f} GB, " if storage else ""
+    fitting_rows = (available - weights - _RESERVE_BYTES) * rows // working
+    if fitting_rows > 0 and (not storage or working > weights):
+        advice = f"--batch {fitting_rows} would fit"
+    elif storage:
+        fit = (n for n in range(count - 1, 0, -1) if sum(needed(n)) + _RESERVE_BYTES <= available)
+        layers = next(fit, None)
+        advice = f"--layers {layers} would fit" if layers else "not even one layer would fit"
+    else:
+        advice = "ask for fewer --prompt-tokens or --new-tokens"
     raise ValueError(
-        f"{sum(needed) / 1e9:.1f} GB of memory needed ({weights}cache and activations of "
-        f"{max(plan.batch_sizes)} rows {needed[1] / 1e9:.1f} GB), {available / 1e9:.1f} GB are free: "
-        + _what_fits(config, storage, dtype, plan, available)
+        f"{(weights + working + _RESERVE_BYTES) / 1e9:.1f} GB of memory needed "
+        f"({f'weights {weights / 1e9:.1f} GB, ' if storage else ''}cache and activations of "
+        f"{rows} rows {working / 1e9:.1f} GB), {available / 1e9:.1f} GB are free: {advice}"
     )
 
 
-def _what_fits(config: Config, storage: str | None, dtype: str, plan: Plan, available: int) -> str:
-    """Suggest a smaller batch if that helps, else fewer layers of random weights."""
-    rows = max(plan.batch_sizes)
-    weights, working, reserve = _memory_needed(config, storage, dtype, plan)
-    fitting_rows = (available - weights - reserve) * rows // working
-    if fitting_rows > 0 and (not storage or working > weights):
-        return f"--batch {fitting_rows} would fit"
-    if storage:
-        for layers in range(len(config.layers) - 1, 0, -1):
-            if sum(_memory_needed(first_layers(config, layers), storage, dtype, plan)) <= available:
-                return f"--layers {layers} would fit"
-        return "not even one layer would fit"
-    return "ask for fewer --prompt-tokens or --new-tokens"
-
-
-def _memory_needed(config: Config, storage: str | None, dtype: str, plan: Plan) -> tuple[int, int, int]:
-    """Bytes of weights, of cache and activations, and of everything else."""
-    rows, itemsize = max(plan.batch_sizes), np.dtype(dtype).itemsize
-    cache = costs.kv_cache_bytes(config, rows, plan.length, dtype)
-    # Alive at once in prefill: three arrays of the feed-forward's width, and as many of the model's.
-    width = max(layer.intermediate_size for layer in config.layers) + config.hidden_size
-    activations = 3 * rows * plan.prompt_tokens * width * itemsize
-    weights = costs.weight_bytes(config, storage) if storage else 0
-    return weights, cache + activations, _RESERVE_BYTES
-
-
 def first_layers(config: Config, layers: int) -> Config:
-    """Cut a model to its first layers; embedding and head stay.
-
-    Raises
-    ------
-    ValueError
-        If it has fewer.
-    """
+    """Cut a model to its first layers; embedding and head stay. To have fewer is a ValueError."""
     if not 1 <= layers <= len(config.layers):
         raise ValueError(f"layers: expected 1 to {len(config.layers)}, found {layers}")
     return replace(config, layers=config.layers[:layers])
@@ -185,8 +148,7 @@ def random_model(
     >>> random_model(tiny, Plan()).weights["lm_head.weight"].shape
     (32, 64)
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights {weights!r}: choose from {', '.join(WEIGHTS)}")
+    check_weights(weights)
     storage = config.torch_dtype if weights == "stored" else weights
     chosen = create_backend(backend, config.num_parameters, dtype)
     check_choices(chosen, dtype, rope, kv_cache)

@@ -14,8 +14,8 @@ import numpy as np
 from minidecilm.bench import machine
 from minidecilm.bench.plan import Plan, check_plan
 from minidecilm.model import DeciLM
+from minidecilm.observe import LayerClock
 from minidecilm.progress import ProgressBar, progress_bar
-from minidecilm.trace import LayerClock
 
 _WARM_UP_STEPS = 2
 
@@ -45,17 +45,12 @@ class Measurement:
     plan : Plan
     timings : list of Timing
         One for each batch size.
-    kv_cache : str
-        Storage dtype of keys and values.
-    kv_cache_bytes_per_token : int
     memory : dict of str to int
         Bytes of this process when the rounds had ended, see :func:`minidecilm.bench.machine.process_memory`.
     """
 
     plan: Plan
     timings: list[Timing]
-    kv_cache: str
-    kv_cache_bytes_per_token: int
     memory: dict[str, int]
 
 
@@ -94,8 +89,7 @@ def measure(model: DeciLM, plan: Plan, progress: bool | None = None) -> Measurem
                 prefill, decode = _run(model, plan, timing.batch_size, bar)
                 timing.prefill_seconds.append(prefill)
                 timing.decode_seconds.append(decode)
-    cache = model.new_cache(1, 1)
-    return Measurement(plan, timings, str(cache.keys[0].dtype), cache.nbytes, machine.process_memory())
+    return Measurement(plan, timings, machine.process_memory())
 
 
 def _run(model: DeciLM, plan: Plan, batch_size: int, bar: ProgressBar) -> tuple[float, float]:

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+from typing import Any
 
 from minidecilm import backends, bench
 from minidecilm.api import load
 from minidecilm.catalog import find_config, has_no_weights
-from minidecilm.cli.options import add_load_options, load_options
+from minidecilm.cli.options import add_load_options, aligned, load_options
 from minidecilm.files import hub_name
 from minidecilm.model import DeciLM
 from minidecilm.observe import find_fault
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         name = {"model": options.config or title, "random_weights": options.random}
         print(json.dumps({**name, **facts}, indent=1))
     else:
-        print(bench.report_text(facts, title))
+        print(report_text(facts, title))
     return 0
 
 
@@ -85,3 +86,86 @@ def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
     lm = load(title, ignore_config_keys=options.ignore_config_key, **load_options(options))
     find_fault(lm.model, [0, 1, 2])
     return lm.model, hub_name(lm.checkpoint.folder) or title
+
+
+def report_text(facts: dict[str, Any], title: str) -> str:
+    """Lay a :func:`minidecilm.bench.rates.report` out: what was measured, a table, and what that means."""
+    kernels = f" ({facts['kernels']} kernels)" if facts["kernels"] else ""
+    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+    bandwidth, peak = facts["read_bandwidth_bytes_per_second"], facts["peak_operations_per_second"]
+    arithmetic = facts["peak_arithmetic"]
+    unit = "GFLOP/s" if arithmetic == "float32" else "GOP/s"
+    limits = f"reads {_number(bandwidth, 1e9)} GB/s, computes {_number(peak, 1e9)} {unit} in {arithmetic}"
+    lines = [
+        f"{title}: {facts['parameters']:,} parameters in {facts['layers']} layers, "
+        f"{facts['weights']} weights, {_size(facts['weight_bytes_per_step'])} read per step",
+        f"{facts['backend']} backend{kernels}, {threads}, computed in {facts['dtype']}, "
+        f"KV cache {facts['kv_cache']}",
+        f"{facts['cpu']}: {limits if bandwidth and peak else 'limits unknown'}",
+    ]
+    if facts["peak_memory_bytes"] is not None:
+        parts = ""
+        if facts["anonymous_memory_bytes"] is not None:
+            parts = (
+                f"; at the end {_size(facts['anonymous_memory_bytes'])} its own, "
+                f"{_size(facts['mapped_memory_bytes'])} mapped files"
+            )
+        lines.append(f"peak memory {_size(facts['peak_memory_bytes'])}{parts}")
+    head = ("", "batch", "tokens/s", "spread", "predicted", "reached")
+    rows = [(*head, "weights GB/s", "of bandwidth", unit, "of peak")]
+    sizes = {"prefill": f"{facts['prompt_tokens']} tokens", "decode": f"{facts['new_tokens']} steps"}
+    for phase, size in sizes.items():
+        for run in facts["runs"]:
+            found = run[phase]
+            rows.append(
+                (
+                    f"{phase}, {size}",
+                    str(run["batch_size"]),
+                    _number(found["tokens_per_second"]),
+                    _percent(found["spread"]),
+                    _number(found["predicted_tokens_per_second"]),
+                    _percent(found["share_of_predicted"]),
+                    _number(found["weight_bytes_per_second"], 1e9),
+                    _percent(found["share_of_read_bandwidth"]),
+                    _number(found["operations_per_second"], 1e9),
+                    _percent(found["share_of_peak"]),
+                )
+            )
+    return "\n".join([*lines, "", aligned(rows), "", _reading(facts)])
+
+
+def _reading(facts: dict[str, Any]) -> str:
+    """Say in a sentence what the figures of the first batch size mean."""
+    first = facts["runs"][0]
+    decode, prefill, batch = first["decode"], first["prefill"], first["batch_size"]
+    if decode["share_of_read_bandwidth"] is None:
+        return f"How much of this machine that is remains unknown. {facts['note']}"
+    cache = facts["last_level_cache_bytes"] or 0
+    if facts["weight_bytes_per_step"] <= cache:
+        return (
+            f"The weights stay in the processor's caches ({_size(cache)}), so shares of the memory's speed "
+            "say little: in a model this small, most time goes into starting each operation."
+        )
+    return (
+        f"Decode at batch {batch} reads weights at {_percent(decode['share_of_read_bandwidth'])} of this "
+        f"machine's read bandwidth and reaches {_percent(decode['share_of_predicted'])} of what its limits "
+        f"allow; prefill computes at {_percent(prefill['share_of_peak'])} of its peak in "
+        f"{facts['peak_arithmetic']}."
+    )
+
+
+def _number(value: float | None, unit: float = 1) -> str:
+    """Three digits or more, without an exponent."""
+    if value is None:
+        return "-"
+    value /= unit
+    digits = next((digits for digits, least in enumerate((100, 10, 1)) if value >= least), 3)
+    return f"{value:,.{digits}f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.1f} MB"

@@ -10,7 +10,7 @@ from minidecilm.api import LanguageModel, load
 from minidecilm.cli.options import add_load_options, load_options, say
 from minidecilm.experiments.compare import compare, first_difference, largest_difference
 from minidecilm.generation import check_length, length_limit
-from minidecilm.observe import find_fault
+from minidecilm.observe import FaultFinder
 
 SUMMARY = "find the first stage at which two runs differ"
 EXAMPLE = "minidecilm compare demo --dtype float32,float64"
@@ -44,12 +44,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.tolerance >= 0:
         raise ValueError(f"--tolerance: expected a number of at least 0, found {options.tolerance}")
     ids = _ids(a, options)
-    differences = compare(a.model, b.model, ids)
-    for name, lm in (("first", a), ("second", b)):
-        try:
-            find_fault(lm.model, ids[0])
-        except ValueError as problem:  # NaN differs from NaN; norms that vanish in both runs are the same
-            say(f"the {name} run: {problem}")
+    finders = FaultFinder(), FaultFinder()
+    differences = compare(a.model, b.model, ids, finders)
+    for name, finder in zip(("first", "second"), finders, strict=True):
+        if finder.fault:  # NaN differs from NaN; norms that vanish in both runs are the same
+            say(f"the {name} run: {finder.fault}")
     first = first_difference(differences, options.tolerance)
     worst = largest_difference(differences)
     if options.json:
@@ -99,8 +98,6 @@ def _ids(lm: LanguageModel, options: argparse.Namespace) -> list[list[int]]:
         return ids
     if options.prompt == "":
         raise ValueError("--prompt: the prompt is empty")
-    if lm.tokenizer is None:
-        raise ValueError(f"{options.model} has no tokenizer.model, so --prompt cannot be read: use --tokens")
-    ids = [lm.tokenizer.encode(options.prompt)]
+    ids = [lm.require_tokenizer().encode(options.prompt)]
     check_length(lm.config, len(ids[0]), 1, None)
     return ids

@@ -31,10 +31,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", help=f"prompt template: {', '.join(PROMPT_TEMPLATES)}")
     parser.add_argument("--echo", action="store_true", help="print the prompt before the new text")
     for field in _FLAGS:
-        flag = dict(field.metadata["flag"])
-        if field.default is not None:
-            flag["help"] = f"{flag['help']} (default: {field.default:g})".strip()
-        parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, **flag)
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, default=field.default, **field.metadata["flag"])
     parser.add_argument(
         "--stop", action="append", metavar="TEXT", help="end before this text; may be repeated"
     )

@@ -1,12 +1,12 @@
-"""`minidecilm info`: what :mod:`minidecilm.catalog` knows of a model, and of two side by side."""
+"""`minidecilm info`: what there is to say of a model, and of two side by side."""
 
 import argparse
 import json
 from typing import Any
 
-from minidecilm import catalog
-from minidecilm.bench.rates import aligned
-from minidecilm.cli.options import add_ignored_keys
+from minidecilm.catalog import find_model
+from minidecilm.cli.options import add_ignored_keys, aligned
+from minidecilm.costs import summary
 from minidecilm.presets import PRESET_NAMES
 
 SUMMARY = "sizes, per-layer heads, bytes and dtypes of a model"
@@ -18,9 +18,7 @@ _LABELS = {
     "kv_cache_bytes_per_token": "bfloat16 KV cache per token, bytes",
     "kv_cache_bytes_at_4096": "that of a row of 4,096 tokens, bytes",
     "kv_cache_bytes_at_64x4096": "that of 64 such rows, bytes",
-    "largest_batch_24_gb": "largest batch of such rows in 24 GB",
-    "largest_batch_40_gb": "largest batch of such rows in 40 GB",
-    "largest_batch_80_gb": "largest batch of such rows in 80 GB",
+    **{f"largest_batch_{size}_gb": f"largest batch of such rows in {size} GB" for size in summary.GIGABYTES},
     "flops_per_decoded_token": "operations for the 4,096th token",
 }
 
@@ -40,13 +38,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is known; return the exit code."""
     ignored = options.ignore_config_key
-    model = catalog.find_model(options.model, ignore_config_keys=ignored)
-    facts = catalog.facts(model)
+    model = find_model(options.model, ignore_config_keys=ignored)
+    facts = summary.facts(model)
     if options.compare is None:
         print(json.dumps(facts, indent=2) if options.json else facts_text(facts))
         return 0
-    other = catalog.find_model(options.compare, ignore_config_keys=ignored)
-    compared = catalog.comparison(model, other)
+    other = find_model(options.compare, ignore_config_keys=ignored)
+    compared = summary.comparison(model, other)
     if options.json:
         print(json.dumps({**facts, "compared_with": other.name, "comparison": compared}, indent=2))
     else:
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def facts_text(found: dict[str, Any]) -> str:
-    """Lay :func:`minidecilm.catalog.facts` out for a person."""
+    """Lay :func:`minidecilm.costs.summary.facts` out for a person."""
     rotary, dtypes = found["rope"], found["dtypes"]
     group = f", a scale per {found['group']} columns" if found["group"] else ""
     scaling = f"dynamic NTK x{rotary['factor']:g} beyond it" if rotary["factor"] else "no scaling"
@@ -80,7 +78,7 @@ def facts_text(found: dict[str, Any]) -> str:
 
 
 def comparison_text(compared: dict[str, dict[str, Any]], model: str, other: str) -> str:
-    """Lay :func:`minidecilm.catalog.comparison` out for a person, under the names of the models."""
+    """Lay :func:`minidecilm.costs.summary.comparison` out for a person, under the names of the models."""
     rows = [("", model, other, f"{other} / {model}")]
     for key, label in _LABELS.items():
         found = compared[key]

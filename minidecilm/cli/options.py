@@ -1,13 +1,14 @@
-"""What several commands share: how a model is opened, keys to pass over, and the one line on stderr."""
+"""What several commands share: how a model is opened, keys to pass over, tables, the one line on stderr."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from minidecilm import backends, rope
-from minidecilm.api import WEIGHTS
 from minidecilm.cache import KV_CACHES
+from minidecilm.weights.scheme import WEIGHTS
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 
@@ -48,6 +49,23 @@ def add_ignored_keys(parser: argparse.ArgumentParser) -> None:
 def load_options(options: argparse.Namespace) -> dict[str, Any]:
     """Give what :func:`add_load_options` added as arguments of :func:`minidecilm.load`."""
     return {name: getattr(options, name) for name in LOAD_OPTIONS}
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Make columns of cells, the first aligned to the left and the others to the right.
+
+    Examples
+    --------
+    >>> print(aligned([("", "bytes"), ("keys", "64")]))
+          bytes
+    keys     64
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligns = ["<"] + [">"] * (len(widths) - 1)
+    return "\n".join(
+        "  ".join(f"{cell:{align}{w}}" for cell, align, w in zip(row, aligns, widths, strict=True))
+        for row in rows
+    )
 
 
 def say(message: str) -> None:

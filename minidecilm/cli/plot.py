@@ -11,11 +11,10 @@ from minidecilm.cli.options import add_ignored_keys
 from minidecilm.config import Config
 from minidecilm.files import resolved
 from minidecilm.generation import check_length
-from minidecilm.observe import Recorder, find_fault
-from minidecilm.ops import Array
+from minidecilm.observe import FaultFinder, LayerClock, Recorder, Showing
 from minidecilm.plots.gallery import OF_A_RUN, OF_CONFIGS
 from minidecilm.presets import PRESET_NAMES
-from minidecilm.progress import ProgressBar, progress_bar
+from minidecilm.progress import progress_bar
 
 SUMMARY = "draw KV heads, caches, throughput, rotary embedding or attention as SVG, PNG or PDF"
 EXAMPLE = "minidecilm plot kv-cache decilm-6b llama-2-7b --out cache.svg"
@@ -56,13 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw and write; return the exit code.
-
-    Raises
-    ------
-    ValueError, OSError
-        For a wrong name, model, option or file.
-    """
+    """Draw and write; return the exit code."""
     if options.name not in OF_CONFIGS and options.name not in OF_A_RUN:
         raise ValueError(f"no plot {options.name!r}: choose from {', '.join([*OF_CONFIGS, *OF_A_RUN])}")
     plots.check_suffix(options.out)
@@ -121,24 +114,13 @@ def _of_a_run(lm: LanguageModel, ids: list[int], options: argparse.Namespace) ->
     """Run the model on one text, and draw what was seen."""
     draw, stages = OF_A_RUN[options.name]
     with progress_bar(len(lm.config.layers), "reading the prompt", "layer") as bar:
-        recorder = _Watched(stages, bar)
-        lm.model([ids], last_only=True, observer=recorder)
+        recorder, finder = Recorder(stages), FaultFinder()
+        observer = Showing(recorder, finder, LayerClock(bar.update))
+        lm.model([ids], last_only=True, observer=observer)
+    finder.check()
     layer = {"layer": options.layer} if "layer" in signature(draw).parameters else {}
     title, kv_heads = lm.checkpoint.folder.name, lm.config.num_key_value_heads_per_layer
     return draw(title, recorder.values, kv_heads, **layer)
-
-
-class _Watched(Recorder):
-    """A recorder that moves a bar when it sees the last of its stages, once per layer."""
-
-    def __init__(self, stages: tuple[str, ...], bar: ProgressBar) -> None:
-        super().__init__(stages)
-        self._last, self._bar = stages[-1], bar
-
-    def __call__(self, layer: int | None, stage: str, value: Array) -> None:
-        super().__call__(layer, stage, value)
-        if stage == self._last:
-            self._bar.update(1)
 
 
 def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageModel, list[int]]:
@@ -147,13 +129,11 @@ def _loaded(names: list[str], options: argparse.Namespace) -> tuple[LanguageMode
         raise ValueError(f"this plot is of one model, found {len(names)}: {', '.join(names)}")
     name = names[0] if names else "demo"
     lm = load(name, ignore_config_keys=options.ignore_config_key)
-    if lm.tokenizer is None:
-        raise ValueError(f"{name} has no tokenizer.model, so it cannot read a prompt")
+    tokenizer = lm.require_tokenizer()
     if not 0 <= options.layer < len(lm.config.layers):
         raise ValueError(f"--layer: expected 0 to {len(lm.config.layers) - 1}, found {options.layer}")
-    ids = lm.tokenizer.encode(options.prompt)
+    ids = tokenizer.encode(options.prompt)
     if len(ids) < 3:
         raise ValueError(f"--prompt: expected a text of at least two tokens, found {options.prompt!r}")
     check_length(lm.config, len(ids), 1, None)
-    find_fault(lm.model, ids)
     return lm, ids

@@ -2,6 +2,24 @@
 
 Bytes and counts are exact integers. Times are what the limits of a device allow at best; its record says
 where each limit comes from.
+
+An argument means the same in every function. The result is for all rows together. What is no count or
+storage raises a ``ValueError``.
+
+``batch_size``
+    Rows; they share the weights, and each has its own cache.
+``new_tokens``
+    T, tokens of a row that a pass is given: a prompt, or 1 in decode.
+``past_tokens``
+    Tokens of a row in the cache before the pass.
+``context``
+    S, tokens of a row in the cache; of a pass, once it has written its own.
+``weights``
+    How they are stored: a :data:`~minidecilm.costs.memory.Storage`.
+``kv_cache``, ``dtype``
+    Float dtype of the keys and values in the cache.
+``memory_bytes``, ``reserved_bytes``
+    Of a device, and what is to be left free of them.
 """
 
 from minidecilm.costs.devices import DEVICE_NAMES as DEVICE_NAMES

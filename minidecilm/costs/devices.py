@@ -181,11 +181,9 @@ def read_devices(path: str | Path) -> dict[str, Device]:
 def _read_source(where: str, values: Any) -> Source:
     _check_keys(where, values, ("title", "date"), ("url", "quotes"))
     for key, value in values.items():
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{where}.{key}: expected a text, found {brief(value)}")
-    for key in ("url", "quotes"):
-        if key in values and not values[key].startswith(("https://", "http://")):
-            raise ConfigError(f"{where}.{key}: expected https://..., found {brief(values[key])}")
+        text = _text(f"{where}.{key}", value)
+        if key in ("url", "quotes") and not text.startswith(("https://", "http://")):
+            raise ConfigError(f"{where}.{key}: expected https://..., found {brief(text)}")
     try:
         datetime.date.fromisoformat(values["date"])
     except ValueError:
@@ -196,30 +194,21 @@ def _read_source(where: str, values: Any) -> Source:
 def _read_device(name: str, record: Any, sources: Mapping[str, Source]) -> Device:
     where = f"devices.{name}"
     _check_keys(where, record, ("title", "memory_bytes", "bytes_per_second", "flops_per_second"))
-    if not isinstance(record["title"], str) or not record["title"]:
-        raise ConfigError(f"{where}.title: expected a text, found {brief(record['title'])}")
+    title = _text(f"{where}.title", record["title"])
     rates = _object(f"{where}.flops_per_second", record["flops_per_second"])
-    numbers = {key: record[key] for key in ("memory_bytes", "bytes_per_second")}
-    for dtype, number in rates.items():
+    for dtype in rates:
         if dtype not in _ARITHMETICS:
-            raise ConfigError(
-                f"{where}.flops_per_second: expected {' or '.join(_ARITHMETICS)}, found {brief(dtype)}"
-            )
-        numbers[f"flops_per_second.{dtype}"] = number
-    values, origins = {}, {}
-    for key, number in numbers.items():
-        values[key], origins[key] = _read_number(f"{where}.{key}", number, sources)
-    memory = values["memory_bytes"]
+            known = " or ".join(_ARITHMETICS)
+            raise ConfigError(f"{where}.flops_per_second: expected {known}, found {brief(dtype)}")
+    numbers = {key: record[key] for key in ("memory_bytes", "bytes_per_second")}
+    numbers |= {f"flops_per_second.{dtype}": number for dtype, number in rates.items()}
+    read = {key: _read_number(f"{where}.{key}", number, sources) for key, number in numbers.items()}
+    (memory, _), (bandwidth, _), *flops = read.values()
     if not isinstance(memory, int):
         raise ConfigError(f"{where}.memory_bytes.value: expected an integer, found {brief(memory)}")
-    return Device(
-        name=name,
-        title=record["title"],
-        memory_bytes=memory,
-        bytes_per_second=float(values["bytes_per_second"]),
-        flops_per_second={dtype: float(values[f"flops_per_second.{dtype}"]) for dtype in rates},
-        sources=origins,
-    )
+    flops_per_second = {dtype: float(rate) for dtype, (rate, _) in zip(rates, flops, strict=True)}
+    origins = {key: source for key, (_, source) in read.items()}
+    return Device(name, title, memory, float(bandwidth), flops_per_second, origins)
 
 
 def _read_number(where: str, number: Any, sources: Mapping[str, Source]) -> tuple[int | float, Source]:
@@ -230,6 +219,12 @@ def _read_number(where: str, number: Any, sources: Mapping[str, Source]) -> tupl
     if not isinstance(source, str) or source not in sources:
         raise ConfigError(f"{where}.source: expected a key of sources, found {brief(source)}")
     return value, sources[source]
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where}: expected a text, found {brief(value)}")
+    return value
 
 
 def _object(where: str, value: Any) -> dict[str, Any]:

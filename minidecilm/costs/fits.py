@@ -16,30 +16,9 @@ def largest_batch(
     kv_cache: str = "bfloat16",
     reserved_bytes: int = 0,
 ) -> int:
-    """Most rows of `context` tokens whose cache fits beside the weights.
+    """Most rows of `context` tokens whose cache fits beside the weights: 0 if not even one does.
 
-    Parameters
-    ----------
-    config : Config
-    memory_bytes : int
-    context : int
-        S, tokens of each row.
-    weights : str, Scheme or None
-        As for :func:`minidecilm.costs.stored_tensors`.
-    kv_cache : str
-        Storage dtype of keys and values.
-    reserved_bytes : int
-        To be left free.
-
-    Returns
-    -------
-    int
-        0 if not even one row fits.
-
-    Raises
-    ------
-    ValueError
-        If `context` is less than 1, or there is no such storage.
+    Its arguments are described in :mod:`minidecilm.costs`.
 
     Examples
     --------
@@ -54,11 +33,6 @@ def largest_batch(
 
 def rows_that_fit(config: Config, free_bytes: int, context: int, kv_cache: str = "bfloat16") -> int:
     """Most rows of `context` tokens whose cache fits into what the weights leave free.
-
-    Raises
-    ------
-    ValueError
-        If `context` is less than 1, or there is no such storage.
 
     Examples
     --------
@@ -78,25 +52,10 @@ def largest_context(
     kv_cache: str = "bfloat16",
     reserved_bytes: int = 0,
 ) -> int:
-    """Most tokens in each of `batch_size` rows whose cache fits beside the weights.
+    """Most tokens in each of `batch_size` rows whose cache fits beside the weights: 0 if not even one does.
 
-    What memory allows; whether the model is any good at that length is another question.
-
-    Parameters
-    ----------
-    config, memory_bytes, weights, kv_cache, reserved_bytes
-        As for :func:`largest_batch`.
-    batch_size : int
-
-    Returns
-    -------
-    int
-        0 if not even one token fits.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` is less than 1, or there is no such storage.
+    What memory allows; whether the model is any good at that length is another question. Its arguments are
+    described in :mod:`minidecilm.costs`.
 
     Examples
     --------

@@ -10,8 +10,6 @@ from math import prod
 from minidecilm.config import Config
 from minidecilm.costs.memory import Storage, check_counts, kv_cache_bytes, stored_tensors
 
-_EMBEDDING = "model.embed_tokens.weight"
-
 
 def streamed_weights(config: Config) -> tuple[str, ...]:
     """Names of the matrices that a forward pass reads whole, however few tokens it is given.
@@ -25,7 +23,7 @@ def streamed_weights(config: Config) -> tuple[str, ...]:
     >>> len(names), names[-1]
     (225, 'lm_head.weight')
     """
-    skipped = "" if config.tie_word_embeddings else _EMBEDDING
+    skipped = "" if config.tie_word_embeddings else "model.embed_tokens.weight"
     return tuple(
         name for name, shape in config.parameter_shapes().items() if len(shape) == 2 and name != skipped
     )
@@ -53,12 +51,7 @@ def forward_bytes(
 ) -> int:
     """Bytes that a forward pass must read at least: each weight once, and what the cache then holds once.
 
-    Parameters
-    ----------
-    config, batch_size, weights, kv_cache
-        As for :func:`minidecilm.costs.layer_costs`.
-    context : int
-        S, tokens of a row that are cached when the pass has written its own.
+    Its arguments are described in :mod:`minidecilm.costs`.
 
     Examples
     --------
@@ -86,12 +79,8 @@ def forward_flops(
     Every token meets every streamed weight once, 2 operations each; :func:`attention_flops` come on top. How
     many KV heads a layer has changes what attention reads, not what it computes.
 
-    Parameters
-    ----------
-    config, batch_size, new_tokens, past_tokens
-        As for :func:`minidecilm.costs.layer_costs`.
-    last_only : bool
-        Whether the head is applied to the last position only, as in generation.
+    With `last_only` the head is applied to the last position only, as in generation. The other arguments are
+    described in :mod:`minidecilm.costs`.
 
     Examples
     --------

@@ -61,24 +61,7 @@ def layer_costs(
 ) -> tuple[LayerCosts, ...]:
     """Costs of every layer in one pass: prefill of T tokens, or a step of decode with one new token.
 
-    Parameters
-    ----------
-    config : Config
-    batch_size : int
-        Rows; they share the weights, and each has its own cache.
-    new_tokens : int
-        T, tokens of a row that the pass is given: a prompt, or 1 in decode.
-    past_tokens : int
-        Tokens of a row in the cache before it.
-    weights : str, Scheme or None
-        As for :func:`minidecilm.costs.stored_tensors`.
-    kv_cache : str
-        Storage dtype of keys and values.
-
-    Raises
-    ------
-    ValueError
-        If there is no such storage.
+    Its arguments are described in :mod:`minidecilm.costs`.
 
     Examples
     --------

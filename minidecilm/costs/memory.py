@@ -27,17 +27,6 @@ def stored_tensors(config: Config, weights: Storage = None) -> dict[str, StoredT
     In a quantised model embedding and norms stay in the published dtype, and the head takes int8: see
     :mod:`minidecilm.weights.scheme`.
 
-    Parameters
-    ----------
-    config : Config
-    weights : str, Scheme or None
-        How they are stored: see :data:`Storage`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such storage.
-
     Examples
     --------
     >>> from minidecilm import preset
@@ -87,17 +76,6 @@ def per_layer(config: Config, counts: dict[str, int]) -> tuple[int, ...]:
 def weight_bytes(config: Config, weights: Storage = None) -> int:
     """Bytes of all weights in one storage, by default the dtype the model was published in.
 
-    Parameters
-    ----------
-    config : Config
-    weights : str, Scheme or None
-        As for :func:`stored_tensors`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such storage.
-
     Examples
     --------
     >>> from minidecilm import preset
@@ -108,18 +86,7 @@ def weight_bytes(config: Config, weights: Storage = None) -> int:
 
 
 def check_counts(at_least: int = 0, **counts: int) -> None:
-    """Refuse, by its name, what is no integer or too small.
-
-    Raises
-    ------
-    ValueError
-
-    Examples
-    --------
-    >>> check_counts(batch_size=-1)
-    Traceback (most recent call last):
-    ValueError: batch_size: expected an integer of at least 0, found -1
-    """
+    """Refuse, by its name, what is no integer or too small."""
     for name, value in counts.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
             raise ValueError(f"{name}: expected an integer of at least {at_least}, found {value!r}")
@@ -131,11 +98,6 @@ def kv_cache_bytes_per_layer(
     """Bytes of the keys and values of `context` tokens in `batch_size` rows, layer by layer.
 
     Two (keys, values) x KV heads of the layer x D x bytes per value, for each token.
-
-    Raises
-    ------
-    ValueError
-        If `dtype` is no float dtype of this package.
 
     Examples
     --------
@@ -152,11 +114,6 @@ def kv_cache_bytes_per_layer(
 
 def kv_cache_bytes(config: Config, batch_size: int = 1, context: int = 1, dtype: str = "bfloat16") -> int:
     """Bytes of the keys and values of `context` tokens in `batch_size` rows, all layers together.
-
-    Raises
-    ------
-    ValueError
-        If `dtype` is no float dtype of this package.
 
     Examples
     --------

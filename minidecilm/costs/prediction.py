@@ -13,7 +13,7 @@ from minidecilm.config import Config
 from minidecilm.costs.devices import Device
 from minidecilm.costs.forward import attention_flops, roofline_seconds, streamed_weights
 from minidecilm.costs.memory import Storage, check_counts, kv_cache_bytes, stored_tensors
-from minidecilm.costs.parts import part_of
+from minidecilm.costs.parts import PARTS, part_of
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,12 @@ def operation_times(
 ) -> tuple[OperationTime, ...]:
     """Least time of each operation in one pass; the head is applied to each row's last position only.
 
-    Parameters
-    ----------
-    config, batch_size, new_tokens, past_tokens, weights, kv_cache
-        As for :func:`minidecilm.costs.layer_costs`.
-    device : Device
+    Its arguments are described in :mod:`minidecilm.costs`.
 
     Raises
     ------
     ValueError
-        If there is no such storage, or the device has no arithmetic for it.
+        If the device has no arithmetic for what is stored so.
 
     Examples
     --------
@@ -93,17 +89,14 @@ def _products(
 ) -> Iterator[tuple[str, str, int, int]]:
     """Yield operation, dtype, bytes and additions and multiplications of the products with weights."""
     shapes, stored = config.parameter_shapes(), stored_tensors(config, weights)
-    for operation in ("attention q, o", "attention k, v", "feed-forward", "head"):
-        names = [name for name in streamed_weights(config) if _operation_of(name) == operation]
+    operations: dict[str, list[str]] = {part: [] for part in PARTS[1:] if part != "norms"}
+    for name in streamed_weights(config):
+        part = part_of(name)
+        operations["head" if part == "embedding" else part].append(name)  # a streamed embedding is the head
+    for operation, names in operations.items():
         positions = batch_size * (1 if operation == "head" else new_tokens)
         flops = 2 * positions * sum(prod(shapes[name]) for name in names)
         yield operation, stored[names[0]].dtype, sum(stored[name].nbytes for name in names), flops
-
-
-def _operation_of(name: str) -> str:
-    """Operation that a streamed weight takes part in: an embedding that is streamed is the head too."""
-    part = part_of(name)
-    return "head" if part == "embedding" else part
 
 
 def decode_tokens_per_second(
@@ -116,18 +109,7 @@ def decode_tokens_per_second(
 ) -> float:
     """Most tokens per second in decode, of all rows together.
 
-    Parameters
-    ----------
-    config, batch_size, weights, kv_cache
-        As for :func:`minidecilm.costs.layer_costs`.
-    device : Device
-    context : int
-        S, tokens of a row that are cached once the step has written its own.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` or `context` is less than 1, or as :func:`operation_times`.
+    Its arguments are described in :mod:`minidecilm.costs`; it raises what :func:`operation_times` does.
 
     Examples
     --------
@@ -154,18 +136,7 @@ def prefill_tokens_per_second(
 ) -> float:
     """Most tokens of a prompt per second, of all rows together, when each is read in one pass.
 
-    Parameters
-    ----------
-    config, batch_size, weights, kv_cache
-        As for :func:`minidecilm.costs.layer_costs`.
-    device : Device
-    new_tokens : int
-        T, tokens of each row's prompt.
-
-    Raises
-    ------
-    ValueError
-        If `batch_size` or `new_tokens` is less than 1, or as :func:`operation_times`.
+    Its arguments are described in :mod:`minidecilm.costs`; it raises what :func:`operation_times` does.
 
     Examples
     --------

@@ -31,14 +31,7 @@ class PublishedThroughput:
     def bound(self, config: Config, context: int, kv_cache: str = "bfloat16") -> float:
         """Tokens per second that the device allows at most in decode.
 
-        Parameters
-        ----------
-        config : Config
-            Of the model.
-        context : int
-            Tokens cached per row: an assumption, since it was not published.
-        kv_cache : str
-            Storage dtype of keys and values.
+        How many tokens were cached per row, `context`, is an assumption: it was not published.
 
         Examples
         --------

@@ -19,7 +19,7 @@ from minidecilm.ops import Array
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What fewer KV heads in one layer alone cost.
+    """What fewer KV heads in one layer alone cost; what contradicts the config is a ValueError.
 
     Attributes
     ----------
@@ -30,11 +30,6 @@ class Sensitivity:
     extra_losses : tuple of mappings of int to float
         For each layer, first to last: the extra loss in nats per token by the number of heads left in it. The
         present number costs 0; an extra loss may be negative.
-
-    Raises
-    ------
-    ValueError
-        If there is not one mapping per layer, a layer has no choice, or a number is impossible.
     """
 
     config: Config
@@ -130,13 +125,8 @@ def allocation_front(sensitivity: Sensitivity, kv_cache: str = "bfloat16") -> li
 
         best(n, h) = min over options k of layer n of  best(n - 1, h - k) + extra loss of k heads in layer n,
 
-    which is one table of layers times heads, and answers all budgets.
-
-    Parameters
-    ----------
-    sensitivity : Sensitivity
-    kv_cache : {"bfloat16", "float16", "float32", "float64"}
-        Storage dtype of the cache.
+    which is one table of layers times heads, and answers all budgets. Arguments are as for
+    :func:`choose_allocation`.
 
     Returns
     -------

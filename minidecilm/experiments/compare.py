@@ -1,5 +1,6 @@
 """Where do two models part? Runs both on the same tokens and compares them stage by stage."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidecilm.model import DeciLM
-from minidecilm.observe import Recorder
+from minidecilm.observe import Observer, Recorder, Showing
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,12 @@ class Difference:
         return {**asdict(self), "error": self.error if np.isfinite(self.error) else None}
 
 
-def compare(first: DeciLM, second: DeciLM, input_ids: npt.ArrayLike) -> list[Difference]:
+def compare(
+    first: DeciLM,
+    second: DeciLM,
+    input_ids: npt.ArrayLike,
+    observers: Sequence[Observer | None] = (None, None),
+) -> list[Difference]:
     """Compare every stage of two forward passes, in the order they are computed.
 
     Parameters
@@ -46,6 +52,8 @@ def compare(first: DeciLM, second: DeciLM, input_ids: npt.ArrayLike) -> list[Dif
     first, second : DeciLM
         Two backends, dtypes, rotary policies or checkpoints of one architecture.
     input_ids : (B, T) array of int
+    observers : sequence of two Observers, optional
+        Look on, one at each of the runs.
 
     Returns
     -------
@@ -74,8 +82,8 @@ def compare(first: DeciLM, second: DeciLM, input_ids: npt.ArrayLike) -> list[Dif
     if len(shapes) != len(second.config.parameter_shapes()):
         raise ValueError("cannot compare: the second model has fewer weights than the first")
     records = [Recorder(), Recorder()]
-    for model, record in zip((first, second), records, strict=True):
-        model(input_ids, observer=record)
+    for model, record, observer in zip((first, second), records, observers, strict=True):
+        model(input_ids, observer=Showing(record, observer))
     a, b = (record.values for record in records)
     return [Difference(*key, _relative_error(a[key], b[key])) for key in a if key in b]
 

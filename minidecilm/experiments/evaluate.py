@@ -9,7 +9,6 @@ import numpy.typing as npt
 from minidecilm.api import LanguageModel
 from minidecilm.backends.host import on_host
 from minidecilm.config import Config
-from minidecilm.errors import CheckpointError
 from minidecilm.model import DeciLM
 from minidecilm.ops import Array, log_softmax
 from minidecilm.progress import progress_bar
@@ -153,7 +152,6 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     ----------
     lm : LanguageModel
     texts : sequence of str
-        Each a whole text.
 
     Returns
     -------
@@ -162,8 +160,6 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
 
     Raises
     ------
-    ValueError
-        For a text in place of a list of them.
     CheckpointError
         If the model has no tokenizer.
 
@@ -176,14 +172,10 @@ def text_rows(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """
     if isinstance(texts, str):
         raise ValueError("texts: expected a list of texts, found a single one")
-    if lm.tokenizer is None:
-        raise CheckpointError(
-            f"{lm.checkpoint.folder}: tokenizer.model is missing, so this model reads token ids only; "
-            "copy the file there, or give rows of ids"
-        )
+    tokenizer = lm.require_tokenizer()
     end = lm.config.eos_token_ids[:1]
     longest = lm.config.max_position_embeddings + 1
-    return [[*lm.tokenizer.encode(text), *end][:longest] for text in texts]
+    return [[*tokenizer.encode(text), *end][:longest] for text in texts]
 
 
 def check_rows(rows: Sequence[npt.ArrayLike], config: Config) -> list[Array]:

@@ -30,11 +30,6 @@ def decode_logits(model: DeciLM, input_ids: npt.ArrayLike, progress: bool | None
     (B, T, V) array
         Logits after each token.
 
-    Raises
-    ------
-    ValueError
-        For ids of a wrong shape or range.
-
     Examples
     --------
     >>> import minidecilm
@@ -63,22 +58,15 @@ def prefix_logits(
 
     Parameters
     ----------
-    model : DeciLM
-    input_ids : (B, T) array of int
+    model, input_ids, progress
+        As for :func:`decode_logits`.
     lengths : (N,) sequence of int
         Of the beginnings, in tokens.
-    progress : bool, optional
-        As for :func:`decode_logits`.
 
     Returns
     -------
     (B, N, V) array
         Logits after the last token of each beginning.
-
-    Raises
-    ------
-    ValueError
-        For ids of a wrong shape or range, or a length that is not one of a beginning.
 
     Examples
     --------

@@ -56,11 +56,6 @@ def sensitivity(
     -------
     Sensitivity
 
-    Raises
-    ------
-    ValueError, OSError
-        As :func:`measure_allocations`.
-
     Examples
     --------
     >>> found = sensitivity("demo", [[1, 300, 301, 302]])
@@ -104,16 +99,12 @@ def measure_allocations(
         "demo", a checkpoint folder, or a hub id.
     allocations : sequence of sequences of int
         KV heads for every layer, each a divisor of those the layer has.
-    rows : sequence of (T,) int arrays
-        Token ids to be predicted, as for :func:`minidecilm.experiments.evaluate.token_losses`.
+    rows, batch_size, progress
+        As for :func:`minidecilm.experiments.evaluate.token_losses`.
     backend : {"auto", "numpy", "numba"}
         Computes the operations.
-    batch_size : int
-        Rows fed together.
     executor : concurrent.futures.Executor, optional
         Where the work is done; see the top of this module. None for here.
-    progress : bool, optional
-        Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
 
     Returns
     -------

@@ -1,4 +1,10 @@
-"""Figures: functions that draw data into an Axes and return it; they load matplotlib when they are called."""
+"""Figures: functions that draw data into an Axes and return it; they load matplotlib when they are called.
+
+They share arguments. `ax` is the Axes to draw into, `axes` an array of them. `configs` are by title; `name`
+is the title of one model, and sets its colour; `index` tells models apart that have no colour of their own.
+Texts are `lengths` tokens long. `batch_sizes` are rows, and each has `context` or one of `contexts` tokens
+in its cache; the storages `weights`, `kv_cache` and `dtype` are those of :mod:`minidecilm.costs`.
+"""
 
 from typing import TYPE_CHECKING
 

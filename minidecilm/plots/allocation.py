@@ -1,4 +1,7 @@
-"""Figures of which layers need their KV heads, and what a choice of heads costs."""
+"""Figures of which layers need their KV heads, and what a choice of heads costs.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,15 +18,8 @@ _HEADS_LEFT_COLORS = (GREY, "#B58900", "#7B3294")
 def sensitivity(ax: "Axes", extra_losses: Sequence[Mapping[int, float]]) -> "Axes":
     """Draw the extra loss when the KV heads of one layer alone are pooled, as bars.
 
-    Parameters
-    ----------
-    ax : Axes
-    extra_losses : sequence of mappings of int to float
-        For each layer: nats per token by the number of heads left. Layers may differ in what they can lose.
-
-    Returns
-    -------
-    Axes
+    `extra_losses` are, for each layer, nats per token by the number of heads left. Layers may differ in what
+    they can lose.
 
     Examples
     --------
@@ -48,8 +44,7 @@ def sensitivity(ax: "Axes", extra_losses: Sequence[Mapping[int, float]]) -> "Axe
     ax.set_xlim(-0.6, len(extra_losses) - 0.4)
     ax.grid(axis="x", visible=False)
     ax.set_title("Loss when one layer's KV heads are pooled")
-    ax.set_xlabel("layer")
-    ax.set_ylabel("extra loss (nats per token)")
+    ax.set(xlabel="layer", ylabel="extra loss (nats per token)")
     ax.legend()
     return ax
 
@@ -64,17 +59,12 @@ def allocations(
 
     Parameters
     ----------
-    ax : Axes
     every : sequence of (int, float)
         Bytes of cache per token, and perplexity, of all allocations there are.
     chosen : sequence of (int, float)
         Those chosen layer by layer, ascending.
     uniform : mapping of int to (int, float)
         Those that limit every layer to so many heads.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -95,10 +85,8 @@ def allocations(
         offset, va = ((0, 8), "bottom") if above else ((0, -8), "top")
         write_at(ax, f"at most {limit}", place, offset, VERMILION, ha="center", va=va)
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    plain(ax, "y")
+    plain(ax)
     ax.margins(x=0.09, y=0.14)  # room for the words at the squares
-    ax.set_title("Perplexity against cache")
-    ax.set_xlabel("KV cache (bytes per token)")
-    ax.set_ylabel("perplexity")
+    ax.set(title="Perplexity against cache", xlabel="KV cache (bytes per token)", ylabel="perplexity")
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, columnspacing=1.0)
     return ax

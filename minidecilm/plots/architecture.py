@@ -1,4 +1,7 @@
-"""The layers of a model one below the other, with the query heads that share each KV head."""
+"""The layers of a model one below the other, with the query heads that share each KV head.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -19,20 +22,7 @@ def architecture_size(config: Config) -> tuple[float, float]:
 def architecture(ax: "Axes", name: str, config: Config, index: int = 0) -> "Axes":
     """Draw a model from embedding to head: in each layer a bar per KV head, as wide as its query heads.
 
-    Parameters
-    ----------
-    ax : Axes
-        About a sixth of an inch high for each layer.
-    name : str
-        Title of the model; sets the colour.
-    config : Config
-    index : int
-        Which of several models it is, for those without a colour of their own.
-
-    Returns
-    -------
-    Axes
-        The one that was given.
+    A layer needs about a sixth of an inch in height: see :func:`architecture_size`.
 
     Examples
     --------

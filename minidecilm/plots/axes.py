@@ -22,13 +22,8 @@ _Artist = TypeVar("_Artist", bound=Any)
 def label_ends(ax: "Axes", labels: Sequence[str] | None = None, below: bool = False) -> None:
     """Write the label of every line at its right end, in its colour, and move labels apart that would meet.
 
-    Parameters
-    ----------
-    ax : Axes
-    labels : sequence of str, optional
-        One for each labelled line that is more than a dot; by default the labels themselves.
-    below : bool
-        Write them from the end downwards, not beside it.
+    `labels` are given for each labelled line that is more than a dot, or else the lines' own. With `below`
+    they are written from the end downwards, not beside it.
     """
     lines = [line for line in labelled(ax.get_lines()) if len(points_of(line)) > 1]
     texts = [
@@ -54,34 +49,19 @@ def label_ends(ax: "Axes", labels: Sequence[str] | None = None, below: bool = Fa
         )
 
 
-def _spread(wanted: list[float], heights: list[float]) -> list[float]:
+def _spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
     """Move ascending positions as little as needed for things of these heights not to overlap.
 
-    Neighbours that overlap are joined to a block around the mean of where they want to be.
+    How far a thing stands above where it would if all touched must not fall from one to the next. Of such
+    sequences the nearest to what is wanted is known as isotonic regression, here as a maximum of minima.
     """
-    blocks: list[list[int]] = []
-    for item in range(len(wanted)):
-        blocks.append([item])
-        while len(blocks) > 1 and _middle(blocks[-2], wanted) + _total(blocks[-2], heights) / 2 > (
-            _middle(blocks[-1], wanted) - _total(blocks[-1], heights) / 2
-        ):
-            upper = blocks.pop()
-            blocks[-1] += upper
-    placed = []
-    for block in blocks:
-        y = _middle(block, wanted) - _total(block, heights) / 2
-        for item in block:
-            placed.append(y + heights[item] / 2)
-            y += heights[item]
-    return placed
-
-
-def _middle(block: list[int], wanted: list[float]) -> float:
-    return sum(wanted[item] for item in block) / len(block)
-
-
-def _total(block: list[int], heights: list[float]) -> float:
-    return sum(heights[item] for item in block)
+    touching = np.cumsum(heights) - np.divide(heights, 2)
+    above, count = np.subtract(wanted, touching), len(heights)
+    mean = {(i, j): above[i:j].mean() for i in range(count) for j in range(i + 1, count + 1)}
+    return [
+        touching[item] + max(min(mean[i, j] for j in range(item + 1, count + 1)) for i in range(item + 1))
+        for item in range(count)
+    ]
 
 
 def points_of(line: "Line2D") -> Array:
@@ -148,12 +128,11 @@ def logarithmic(
     drawn.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
-def plain(ax: "Axes", axis: str) -> None:
-    """Make an axis ("x" or "y") logarithmic, with ticks at 1, 2 and 5 times powers of ten, written out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def plain(ax: "Axes") -> None:
+    """Make the y axis logarithmic, with ticks at 1, 2 and 5 times powers of ten, written out."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    ax.set(**{f"{axis}scale": "log"})
-    drawn = {"x": ax.xaxis, "y": ax.yaxis}[axis]
-    drawn.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    drawn.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    drawn.set_minor_formatter(NullFormatter())
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:,.4g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from minidecilm import observe, plots
 from minidecilm.config import Config
 from minidecilm.costs import Device, PublishedThroughput
+from minidecilm.costs.summary import GIGABYTES
 from minidecilm.ops import Array
 
 Configs = Mapping[str, Config]
@@ -31,7 +32,7 @@ Seen = Mapping[tuple[int | None, str], Array]
 
 _POWERS = [2**k for k in range(20)]
 _BATCH_SIZES = range(1, 513)
-_MEMORIES = {f"{size} GB": size * 10**9 for size in (24, 40, 80)}
+_MEMORIES = {f"{size} GB": size * 10**9 for size in GIGABYTES}
 _ATTENTION = ("attention_weights",)
 
 #: Stages that :func:`activations` draws, by the names of their lines.

@@ -1,4 +1,7 @@
-"""Figures of a run: attention by KV head, size of activations, and what rotary policies change."""
+"""Figures of a run: attention by KV head, size of activations, and what rotary policies change.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -41,11 +44,6 @@ def attention_maps(axes: Array, weights: Array, kv_heads: int) -> Array:
     kv_heads : int
         K of the layer.
 
-    Returns
-    -------
-    array of Axes
-        The ones that were given.
-
     Raises
     ------
     ValueError
@@ -79,8 +77,7 @@ def attention_maps(axes: Array, weights: Array, kv_heads: int) -> Array:
         image.set_label("attention weight")
         ax.set_label(f"head {head}, KV head {kv_head}")
         ax.set_title(f"head {head}", weight="normal", size=11, pad=3)
-        ax.set_xlabel("key (token)")
-        ax.set_ylabel(f"KV head {kv_head}\nquery (token)")
+        ax.set(xlabel="key (token)", ylabel=f"KV head {kv_head}\nquery (token)")
     for ax in panels:
         ax.grid(visible=False)
         ax.set_visible(bool(ax.images))
@@ -92,17 +89,7 @@ def attention_maps(axes: Array, weights: Array, kv_heads: int) -> Array:
 def by_head(ax: "Axes", values: Sequence[Array], kv_heads: Sequence[int]) -> "Axes":
     """Draw one number of every head of every layer as dots; those that share a KV head have one colour.
 
-    Parameters
-    ----------
-    ax : Axes
-    values : sequence of (H,) arrays
-        One per layer.
-    kv_heads : sequence of int
-        K of each layer.
-
-    Returns
-    -------
-    Axes
+    `values` holds an (H,) array for each layer, `kv_heads` its K.
 
     Examples
     --------
@@ -131,15 +118,7 @@ def by_head(ax: "Axes", values: Sequence[Array], kv_heads: Sequence[int]) -> "Ax
 def activations(ax: "Axes", sizes: Mapping[str, Sequence[float]]) -> "Axes":
     """Draw how large activations are, layer by layer.
 
-    Parameters
-    ----------
-    ax : Axes
-    sizes : mapping of str to sequence of float
-        Root mean square in each layer, by what it is of.
-
-    Returns
-    -------
-    Axes
+    `sizes` are the root mean squares in each layer, by what they are of.
 
     Examples
     --------
@@ -152,10 +131,8 @@ def activations(ax: "Axes", sizes: Mapping[str, Sequence[float]]) -> "Axes":
     """
     for (name, values), color in zip(sizes.items(), (BLUE, VERMILION, GREEN, PURPLE), strict=False):
         ax.plot(values, "o-", markersize=5, color=color, label=name)
-    plain(ax, "y")
-    ax.set_title("Size of activations by layer")
-    ax.set_xlabel("layer")
-    ax.set_ylabel("root mean square")
+    plain(ax)
+    ax.set(title="Size of activations by layer", xlabel="layer", ylabel="root mean square")
     label_ends(ax)
     return ax
 
@@ -165,17 +142,12 @@ def by_position(ax: "Axes", positions: Array, values: Mapping[str, Array], conte
 
     Parameters
     ----------
-    ax : Axes
     positions : (N,) array of int
         Tokens before and with the one that counts.
     values : mapping of str to (N,) array
         By policy, or "no scaling".
     context : int
         M, tokens the model was trained with.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -190,7 +162,7 @@ def by_position(ax: "Axes", positions: Array, values: Mapping[str, Array], conte
     for name, value in values.items():
         ax.plot(positions, value, color=_POLICY_COLORS[name], label=name)
     if max(map(np.max, values.values())) < 1e4 * min(map(np.min, values.values())):
-        plain(ax, "y")
+        plain(ax)
     else:
         ax.set_yscale("log")
     ax.axvline(context, color=GREY, linestyle="--", linewidth=1.2)

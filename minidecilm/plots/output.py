@@ -125,12 +125,11 @@ def _points(ax: "Axes") -> Iterator[tuple[Any, ...]]:
     for bars in ax.containers:
         if isinstance(bars, BarContainer) and labelled([bars]):
             for bar in bars.patches:
+                x, y = bar.get_center()
                 if bars.orientation == "horizontal":
-                    middle = bar.get_y() + bar.get_height() / 2
-                    yield _flat(bars.get_label()), bar.get_width(), y_names.get(round(middle, 6), middle)
+                    yield _flat(bars.get_label()), bar.get_width(), y_names.get(round(y, 6), y)
                 else:
-                    middle = bar.get_x() + bar.get_width() / 2
-                    yield _flat(bars.get_label()), x_names.get(round(middle, 6), middle), bar.get_height()
+                    yield _flat(bars.get_label()), x_names.get(round(x, 6), x), bar.get_height()
     for image in ax.images:
         values: Array = np.ma.filled(np.ma.asarray(image.get_array(), np.float64), np.nan)
         left, right, bottom, top = image.get_extent()

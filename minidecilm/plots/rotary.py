@@ -1,4 +1,7 @@
-"""Figures of rotary position embedding: base, wavelengths, angles, and attention by distance."""
+"""Figures of rotary position embedding: base, wavelengths, angles, and attention by distance.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,18 +31,6 @@ def _shade(index: int, count: int) -> Any:
 def rope_base(ax: "Axes", configs: Mapping[str, Config], lengths: npt.ArrayLike) -> "Axes":
     """Draw the rotary base in force against the length of the text.
 
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-    lengths : (N,) array of int
-        Tokens, ascending.
-
-    Returns
-    -------
-    Axes
-
     Examples
     --------
     >>> from minidecilm import plots, preset
@@ -57,26 +48,13 @@ def rope_base(ax: "Axes", configs: Mapping[str, Config], lengths: npt.ArrayLike)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.set_ylim(bottom=0)
-    ax.set_title("Rotary base against length")
-    ax.set_xlabel("length (tokens)")
-    ax.set_ylabel("rotary base")
+    ax.set(title="Rotary base against length", xlabel="length (tokens)", ylabel="rotary base")
     label_ends(ax)
     return ax
 
 
 def wavelengths(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
     """Draw in how many tokens each pair of a head turns once, with the base in force at each length.
-
-    Parameters
-    ----------
-    ax : Axes
-    config : Config
-    lengths : sequence of int
-        Tokens.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -105,18 +83,8 @@ def wavelengths(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
 def rotary_angles(axes: Array, config: Config, lengths: Sequence[int]) -> Array:
     """Draw the angle of every pair at every position as a colour, without scaling and with dynamic NTK.
 
-    White outlines angles that training never showed: see :func:`minidecilm.rope.unseen_angles`.
-
-    Parameters
-    ----------
-    axes : (2, N) array of Axes
-    config : Config
-    lengths : (N,) sequence of int
-        Tokens of the text.
-
-    Returns
-    -------
-    (2, N) array of Axes
+    White outlines angles that training never showed: see :func:`minidecilm.rope.unseen_angles`. `axes` is
+    (2, N), for N lengths.
 
     Examples
     --------
@@ -169,21 +137,8 @@ def _angles(ax: "Axes", config: Config, length: int, base: float) -> "AxesImage"
 def score_by_distance(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Axes":
     """Draw how the score of a query with an equal key falls with their distance, for the base of each length.
 
-    Parameters
-    ----------
-    ax : Axes
-    config : Config
-    lengths : sequence of int
-        Tokens of the text; a line ends at its length. It is a mean over distances about a tenth apart, since
-        scores go up and down in waves; how far is shaded.
-
-    Returns
-    -------
-    Axes
-
-    See Also
-    --------
-    minidecilm.rope.score_by_distance
+    A line ends at its length. It is a mean of :func:`minidecilm.rope.score_by_distance` over distances about
+    a tenth apart, since scores go up and down in waves; how far is shaded.
 
     Examples
     --------
@@ -206,7 +161,6 @@ def score_by_distance(ax: "Axes", config: Config, lengths: Sequence[int]) -> "Ax
         ax.fill_between(edges[:-1], low, high, color=color, alpha=0.2, linewidth=0)
     logarithmic(ax, "x", [4**k for k in range(9) if 4**k <= max(lengths)])
     ax.set_title("Score of equal vectors by distance")
-    ax.set_xlabel("distance (tokens)")
-    ax.set_ylabel("score (share of distance 0)")
+    ax.set(xlabel="distance (tokens)", ylabel="score (share of distance 0)")
     ax.legend(title="base of a text of", loc="upper right")
     return ax

@@ -1,4 +1,7 @@
-"""Figures of what a config takes: KV heads, parameters, memory of the cache, rows that fit."""
+"""Figures of what a config takes: KV heads, parameters, memory of the cache, rows that fit.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,22 +23,8 @@ _PART_COLORS = ("#332288", "#88CCEE", "#DDCC77", "#999933", "#882255", "#CC6677"
 def kv_heads(ax: "Axes", name: str, heads: Sequence[int], index: int = 0, most: int | None = None) -> "Axes":
     """Draw the KV heads of every layer as bars, on an axis on which each step doubles.
 
-    Parameters
-    ----------
-    ax : Axes
-    name : str
-        Title of the model; sets the colour.
-    heads : sequence of int
-        One number per layer, first to last.
-    index : int
-        Which of several models it is, for those without a colour of their own.
-    most : int, optional
-        Heads that the axis reaches to, for panels that share it; by default those of this model.
-
-    Returns
-    -------
-    Axes
-        The one that was given.
+    `heads` has one number per layer. Panels that share an axis say in `most` how far it reaches; by default
+    that is as far as this model's.
 
     Examples
     --------
@@ -52,24 +41,12 @@ def kv_heads(ax: "Axes", name: str, heads: Sequence[int], index: int = 0, most: 
     ax.set_ylim(0.5, 1.3 * highest)  # half a head, so that one head has a height
     ax.margins(x=0.01)
     ax.grid(axis="x", visible=False)
-    ax.set_title(f"{name}: {sum(heads):,} in all")
-    ax.set_xlabel("layer")
-    ax.set_ylabel("KV heads")
+    ax.set(title=f"{name}: {sum(heads):,} in all", xlabel="layer", ylabel="KV heads")
     return ax
 
 
 def parameters(ax: "Axes", configs: Mapping[str, Config]) -> "Axes":
     """Draw where the parameters of models are, as one stacked bar per model.
-
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -95,8 +72,7 @@ def parameters(ax: "Axes", configs: Mapping[str, Config]) -> "Axes":
     categories(ax.yaxis, names)
     ax.grid(axis="y", visible=False)
     ax.set_xlim(0, 1.12 * total.max() / scale)
-    ax.set_title("Parameters by part")
-    ax.set_xlabel(f"parameters ({unit})")
+    ax.set(title="Parameters by part", xlabel=f"parameters ({unit})")
     seen = [bars for bars in ax.containers if max(bar.get_width() for bar in bars) > 0.005 * left.max()]
     ax.legend(handles=seen, loc="upper center", bbox_to_anchor=(0.42, -0.22), ncols=3, handlelength=1.2)
     return ax
@@ -110,22 +86,6 @@ def kv_cache_by_context(
     dtype: str = "bfloat16",
 ) -> "Axes":
     """Draw the memory of the KV cache against context; a dot marks a model's max_position_embeddings.
-
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-    contexts : sequence of int
-        Tokens of each row, ascending.
-    batch_size : int
-        Rows.
-    dtype : str
-        Storage of keys and values.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -142,8 +102,7 @@ def kv_cache_by_context(
         trained = [context == config.max_position_embeddings for context in contexts]
         ax.plot(contexts, nbytes, color=color_of(name, index), label=name, marker="o", markevery=trained)
     ax.annotate("● max_position_embeddings", (0.03, 0.94), xycoords="axes fraction", fontsize=10)
-    ax.set_title("KV cache against context")
-    ax.set_xlabel("context (tokens)")
+    ax.set(title="KV cache against context", xlabel="context (tokens)")
     _memory_axes(ax, contexts, batch_size, dtype)
     return ax
 
@@ -155,7 +114,7 @@ def kv_cache_by_batch(
     context: int = 4096,
     dtype: str = "bfloat16",
 ) -> "Axes":
-    """Draw the memory of the KV cache against batch size; parameters are as in :func:`kv_cache_by_context`.
+    """Draw the memory of the KV cache against batch size.
 
     Examples
     --------
@@ -169,8 +128,7 @@ def kv_cache_by_batch(
     for index, (name, config) in enumerate(configs.items()):
         nbytes = [costs.kv_cache_bytes(config, batch_size, context, dtype) for batch_size in batch_sizes]
         ax.plot(batch_sizes, nbytes, color=color_of(name, index), label=name)
-    ax.set_title("KV cache against batch size")
-    ax.set_xlabel(f"batch size (rows of {context:,} tokens)")
+    ax.set(title="KV cache against batch size", xlabel=f"batch size (rows of {context:,} tokens)")
     _memory_axes(ax, batch_sizes, None, dtype)
     return ax
 
@@ -196,23 +154,7 @@ def largest_batch(
 ) -> "Axes":
     """Draw how many rows fit a memory beside the weights, as one dot per model and memory.
 
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-    memories : mapping of str to int
-        Bytes, by title, ascending.
-    context : int
-        Tokens in the cache of each row.
-    weights : str or None
-        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
-    kv_cache : str
-        Storage of keys and values.
-
-    Returns
-    -------
-    Axes
+    `memories` are in bytes, by title, ascending.
 
     Examples
     --------
@@ -254,6 +196,5 @@ def largest_batch(
     ax.set_xlim(0.7, 1.7 * most)
     ax.set_ylim(len(names) - 0.6, -0.7)
     ax.grid(axis="y", visible=False)
-    ax.set_title("Rows that fit beside the weights")
-    ax.set_xlabel(f"largest batch (rows of {context:,} tokens)")
+    ax.set(title="Rows that fit beside the weights", xlabel=f"largest batch (rows of {context:,} tokens)")
     return ax

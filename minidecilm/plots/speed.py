@@ -1,4 +1,7 @@
-"""Figures of speed: what a device allows, and what was measured on it."""
+"""Figures of speed: what a device allows, and what was measured on it.
+
+Arguments that functions share are described in :mod:`minidecilm.plots`.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
@@ -27,24 +30,8 @@ def throughput(
 ) -> "Axes":
     """Draw the most tokens per second a device allows in decode against batch size, up to a full memory.
 
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-    device : Device
-    batch_sizes : sequence of int
-        Rows, ascending; of each model those that fit, and the most that do.
-    context : int
-        Tokens cached per row.
-    measured : mapping of str to sequence of PublishedThroughput, optional
-        By title of the model: drawn as dots, with their share of what the device allows.
-    weights : str or None
-        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
-
-    Returns
-    -------
-    Axes
+    Of the `batch_sizes`, ascending, a line joins those that fit, and the most that do. What was `measured`,
+    by title of the model, is drawn as dots with their share of what the device allows.
 
     Raises
     ------
@@ -85,8 +72,7 @@ def throughput(
     logarithmic(ax, "x", [size for size in batch_sizes if size in (4**k for k in range(9))])
     logarithmic(ax, "y", [1, 10, 100, 1000, 10_000, 100_000])
     ax.set_title(f"Decode on {device.title}: most it allows")
-    ax.set_xlabel(f"batch size (rows of {context:,} tokens)")
-    ax.set_ylabel("tokens per second, all rows")
+    ax.set(xlabel=f"batch size (rows of {context:,} tokens)", ylabel="tokens per second, all rows")
     ax.set_ylim(top=2 * ax.get_ylim()[1])
     label_ends(ax, ends, below=True)
     return ax
@@ -97,17 +83,8 @@ def factors(
 ) -> "Axes":
     """Draw factors between throughputs as lengths on a logarithmic axis: they add as factors multiply.
 
-    Parameters
-    ----------
-    ax : Axes
-    segments : mapping of str to (float, float)
-        From and to, in tokens per second, by what changed between them.
-    predicted : collection of str
-        Those that nobody measured, drawn fainter.
-
-    Returns
-    -------
-    Axes
+    `segments` are from and to, in tokens per second, by what changed between them; those that nobody
+    measured, the `predicted`, are fainter.
 
     Examples
     --------
@@ -144,27 +121,9 @@ def roofline(
 ) -> "Axes":
     """Draw the arithmetic a device allows against operations per byte, and where decode and prefill stand.
 
-    Every dot is a pass: decode at each batch size, from left to right, and last the prefill of one prompt. It
-    stands at or under the roof, since some of its operations wait for memory and others for arithmetic.
-
-    Parameters
-    ----------
-    ax : Axes
-    configs : mapping of str to Config
-        By title.
-    device : Device
-    batch_sizes : sequence of int
-        Rows in decode.
-    context : int
-        Tokens cached per row in decode.
-    prompt : int
-        Tokens of the prompt.
-    weights : str or None
-        Their storage, as for :func:`minidecilm.costs.stored_tensors`; None for the published dtype.
-
-    Returns
-    -------
-    Axes
+    Every dot is a pass: decode at each batch size, from left to right, and last the prefill of `prompt`
+    tokens. It stands at or under the roof, since some of its operations wait for memory and others for
+    arithmetic.
 
     References
     ----------
@@ -211,8 +170,7 @@ def roofline(
     limits = f"{device.bytes_per_second / 1e9:,.4g} GB/s,\n{peak / 1e12:,.4g} TFLOP/s"
     ax.annotate(limits, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=10)
     ax.set_title(fill(device.title, 36))
-    ax.set_xlabel("arithmetic intensity (FLOP per byte)")
-    ax.set_ylabel("TFLOP per second")
+    ax.set(xlabel="arithmetic intensity (FLOP per byte)", ylabel="TFLOP per second")
     ax.legend(
         handles=ax.lines[1:],
         loc="lower right",

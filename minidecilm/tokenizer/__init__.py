@@ -141,12 +141,17 @@ class Tokenizer:
         require_file(path)
         model = read_bounded(path, MAX_MODEL_BYTES, CheckpointError)
         config = read_optional(path.with_name(CONFIG_NAME))
-        adds = _read_adds(config, path.with_name(CONFIG_NAME))
+        keys = ("add_bos", "add_eos")
+        ends = {key: config[f"{key}_token"] for key in keys if config.get(f"{key}_token") is not None}
+        for key, value in ends.items():
+            if not isinstance(value, bool):
+                where = f"{path.with_name(CONFIG_NAME)}: {key}_token"
+                raise CheckpointError(f"{where}: expected true or false, found {brief(value)}")
         added = read_added_tokens(path.parent, config)
         if ids is not None:
             added = {token: entry for token, entry in added.items() if token < ids}
         try:
-            return cls(model, **adds, added=added)
+            return cls(model, **ends, added=added)
         except CheckpointError as problem:
             raise CheckpointError(f"{path}: {problem}") from None
 
@@ -173,10 +178,8 @@ class Tokenizer:
 
         Raises
         ------
-        TypeError
-            If `text` is not a str.
         ValueError
-            If it holds a lone surrogate, which UTF-8 cannot encode.
+            If `text` holds a lone surrogate, which UTF-8 cannot encode.
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, found {type(text).__name__}")
@@ -237,12 +240,7 @@ class Tokenizer:
     def id_to_piece(self, token: int) -> str:
         """Return the piece of an id as the model spells it, with U+2581 for a space and <0x0A> for a byte.
 
-        Of an added token this is its text, and "" of an id that has none.
-
-        Raises
-        ------
-        ValueError
-            For a negative id.
+        Of an added token this is its text, and "" of an id that has none. A negative id is a ValueError.
         """
         if token < 0:
             raise ValueError(f"token id: expected at least 0, found {token}")
@@ -297,13 +295,7 @@ class TextStream:
         self._decoder = _Utf8Decoder("minidecilm.replace_each_byte")
 
     def push(self, token: int) -> str:
-        """Add one id and return the text that is now certain, often empty inside a character.
-
-        Raises
-        ------
-        ValueError
-            For a negative id.
-        """
+        """Add one id and return the text that is now certain, often empty inside a character."""
         piece, special = self._tokenizer.id_to_piece(token), self._tokenizer.is_special(token)
         if special or token in self._tokenizer.added:
             shown = "" if special and self._skip_special else piece
@@ -320,16 +312,3 @@ class TextStream:
     def flush(self) -> str:
         """Return what is held back, now that nothing follows: U+FFFD for each byte of half a character."""
         return self._decoder.decode(b"", final=True)
-
-
-def _read_adds(config: Mapping[str, Any], path: Path) -> dict[str, bool]:
-    """Read what is added to every text; other keys describe classes, templates and padding of other code."""
-    adds = {}
-    for key in ("add_bos_token", "add_eos_token"):
-        value = config.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, bool):
-            raise CheckpointError(f"{path}: {key}: expected true or false, found {brief(value)}")
-        adds[key.removesuffix("_token")] = value
-    return adds

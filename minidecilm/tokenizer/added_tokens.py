@@ -40,13 +40,7 @@ class AddedToken(NamedTuple):
 
 
 def read_optional(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file that may be absent.
-
-    Raises
-    ------
-    CheckpointError
-        If there is something else.
-    """
+    """Read a JSON object from a file that may be absent; anything else is a CheckpointError."""
     if not path.exists():
         return {}
     require_file(path)
@@ -54,22 +48,9 @@ def read_optional(path: Path) -> dict[str, Any]:
 
 
 def read_added_tokens(folder: Path, config: Mapping[str, Any]) -> dict[int, AddedToken]:
-    """Read the added tokens of a checkpoint folder.
+    """Read the added tokens of a checkpoint folder, by id; `config` is its tokenizer_config.json.
 
-    Parameters
-    ----------
-    folder : Path
-    config : mapping
-        Its tokenizer_config.json.
-
-    Returns
-    -------
-    dict of int to AddedToken
-
-    Raises
-    ------
-    CheckpointError
-        For an entry that is none, or two texts for one id.
+    An entry that is none, or a second text for one id, is a CheckpointError.
     """
     place = f"{folder / CONFIG_NAME}: added_tokens_decoder"
     entries = config.get("added_tokens_decoder")

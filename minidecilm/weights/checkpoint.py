@@ -46,9 +46,7 @@ class Checkpoint:
     Attributes
     ----------
     folder : Path
-        Where it lies.
     config : Config
-        Its config.json.
     tensors : dict of str to ndarray or PackedWeight
         Exactly the names and shapes of ``config.parameter_shapes()``, in that order, as read-only views of
         the memory-mapped files in their storage dtype (bfloat16, float16, float32, float64, int8 or
@@ -79,25 +77,13 @@ class Checkpoint:
         return Counter(str(tensor.dtype) for tensor in self.tensors.values())
 
     def check_unchanged(self, mapped: bool = False) -> None:
-        """Refuse to go on if a file changed since it was opened; see :meth:`minidecilm.files.Seen.check`.
-
-        Raises
-        ------
-        CheckpointError
-            Naming the file.
-        """
+        """Raise a CheckpointError if a file changed since it was opened: :class:`minidecilm.files.Seen`."""
         for file in self.seen:
             if not mapped or file.path in self.files:
                 file.check(mapped)
 
     def float_tensors(self) -> dict[str, Array]:
-        """Return the tensors, none of which may be packed.
-
-        Raises
-        ------
-        CheckpointError
-            If one is: codes of codes would add up their errors.
-        """
+        """Return the tensors. If they are packed, a CheckpointError: codes of codes add up their errors."""
         floats = {name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, np.ndarray)}
         if self.scheme is not None:
             found = f"{self.scheme.weights} in groups of {self.scheme.group}"
@@ -288,11 +274,8 @@ def _map_files(
 
 
 def _drop_tied_head(tensors: dict[str, Array], origin: Mapping[str, Path], shape: tuple[int, ...]) -> None:
-    """Drop a stored output head that repeats the embedding; one that differs contradicts the config.
-
-    Tied models are often saved with both names. Equal bytes make the copy redundant, whatever wrote it; the
-    price is to read both here, a few rows at a time, which no other checkpoint pays.
-    """
+    """Drop a stored output head that repeats the embedding; one that differs contradicts the config."""
+    # Tied models are often saved with both names. The price is to read both here, a few rows at a time.
     head, embedding = tensors.get("lm_head.weight"), tensors.get("model.embed_tokens.weight")
     if head is None or embedding is None:
         return

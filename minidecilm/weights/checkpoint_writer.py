@@ -21,12 +21,7 @@ MAX_SHARD_BYTES = 5_000_000_000  # decimal, as DeciLM was published
 def plan_shards(sizes: Mapping[str, int], max_shard_bytes: int = MAX_SHARD_BYTES) -> list[list[str]]:
     """Divide tensors among files in their order: a file ends before the tensor that would pass the limit.
 
-    Parameters
-    ----------
-    sizes : mapping of str to int
-        Bytes of every tensor.
-    max_shard_bytes : int
-        Limit of a file in bytes; only a tensor larger than it gets a larger file, of its own.
+    `sizes` has the bytes of every tensor. Only one larger than the limit gets a larger file, of its own.
 
     Examples
     --------

@@ -39,12 +39,7 @@ _BLOCK = 1 << 20  # weights widened at a time
 
 
 def packed_shapes(shape: tuple[int, ...], bits: int, group: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of ``codes`` and ``scales`` of a matrix.
-
-    Raises
-    ------
-    ValueError
-        For any other number of bits, or of columns in a group.
+    """Shapes of ``codes`` and ``scales`` of a matrix; other bits or groups than there are are a ValueError.
 
     Examples
     --------
@@ -86,11 +81,6 @@ class PackedWeight:
         (out, in) of the matrix.
     group : {32, 64, 128}
         Columns that share a scale.
-
-    Raises
-    ------
-    ValueError
-        If these do not fit together.
 
     Examples
     --------

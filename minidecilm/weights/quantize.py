@@ -50,7 +50,7 @@ _BLOCK = 1 << 16  # weights at a time, which with what is computed of them fit a
 
 
 def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matrix") -> PackedWeight:
-    """Pack a float matrix.
+    """Pack a float matrix; a value of NaN or infinity is a CheckpointError.
 
     Parameters
     ----------
@@ -65,11 +65,6 @@ def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matr
     Returns
     -------
     PackedWeight
-
-    Raises
-    ------
-    CheckpointError
-        If a value is NaN or infinite.
 
     Examples
     --------
@@ -125,17 +120,13 @@ def quantize_checkpoint(
     ----------
     source : str or Path
         A folder in Hugging Face layout.
-    folder : str or Path
-        To be created; it appears when it is complete. An empty folder may be there.
     weights : {"int8", "int4"}
     group : {32, 64, 128}
         Columns that share a scale.
-    max_shard_bytes : int
-        Limit of one file.
     ignore_config_keys : iterable of str
         As for :func:`minidecilm.load`.
-    progress : bool, optional
-        Whether to show a bar on stderr; None shows it on a terminal.
+    folder, max_shard_bytes, progress
+        As for :func:`minidecilm.weights.checkpoint_writer.write_checkpoint`.
 
     Raises
     ------

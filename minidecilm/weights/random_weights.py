@@ -13,7 +13,7 @@ from minidecilm.progress import progress_bar
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
 from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, PANEL, PackedWeight, Weight, packed_shapes
 from minidecilm.weights.safetensors_file import DTYPES, TensorSource, format_name
-from minidecilm.weights.scheme import BITS, Scheme
+from minidecilm.weights.scheme import BITS, Scheme, check_weights
 
 # The weights are this many values over and over: 16 MB of bfloat16. A prime, so that the rows of no matrix
 # repeat in step with it.
@@ -26,18 +26,14 @@ _DEVIATION = 0.02
 _SMALLEST_NORMAL = 2.0**-14
 
 
-def random_weights(
-    config: Config, storage: str, seed: int = 0, progress: bool | None = None
-) -> dict[str, Weight]:
+def random_weights(config: Config, storage: str, progress: bool | None = None) -> dict[str, Weight]:
     """Make weights that compute as fast as real ones and mean nothing.
 
     Parameters
     ----------
     config : Config
-        Any model.
     storage : str
         "float64", "float32", "bfloat16" or "float16"; "int8" or "int4" for packed matrices.
-    seed : int
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
 
@@ -60,19 +56,18 @@ def random_weights(
     >>> sum(weight.nbytes for weight in weights.values()) == 2 * config.num_parameters
     True
     """
-    if storage not in (*FLOAT_BYTES, *BITS):
-        raise ValueError(f"weights {storage!r}: choose from {', '.join((*FLOAT_BYTES, *BITS))}")
-    generator = np.random.default_rng(seed)
+    check_weights(storage, (*FLOAT_BYTES, *BITS))
+    generator = np.random.default_rng(0)
     count = min(_BLOCK_VALUES, config.num_parameters)
     scheme = Scheme(storage) if storage in BITS else None
     floats = _Repeated(_normal(generator, count).astype(config.torch_dtype if scheme else storage))
-    packed = {bits: _RepeatedCodes(generator, count, bits) for bits in CODE_DTYPES} if scheme else {}
+    codes = {bits: _Repeated(_random_codes(generator, count, bits)) for bits in CODE_DTYPES if scheme}
     weights: dict[str, Weight] = {}
     with progress_bar(config.num_parameters, f"random {storage} weights", "weight", progress, True) as bar:
         for name, shape in config.parameter_shapes().items():
             bits = scheme.bits(name, shape) if scheme else None
             if scheme and bits:
-                weights[name] = packed[bits].take_packed(shape, scheme.group)
+                weights[name] = _packed(codes[bits], bits, shape, scheme.group)
             else:
                 array = floats.take(shape)
                 weights[name] = array + array.dtype.type(1) if len(shape) == 1 else array
@@ -97,7 +92,6 @@ def write_random_checkpoint(
     Parameters
     ----------
     config : Config
-        Any model.
     folder, max_shard_bytes, progress
         As for :func:`minidecilm.weights.checkpoint_writer.write_checkpoint`.
     seed : int
@@ -148,22 +142,18 @@ class _Repeated:
         return array.view(self._dtype).reshape(shape)
 
 
-class _RepeatedCodes:
-    """The same for packed matrices."""
+def _random_codes(generator: np.random.Generator, count: int, bits: int) -> Array:
+    low, high = (-127, 128) if bits == 8 else (0, 256)  # two codes of 4 bits, each plus 8, fill a byte
+    return generator.integers(low, high, count, CODE_DTYPES[bits])
 
-    def __init__(self, generator: np.random.Generator, count: int, bits: int) -> None:
-        low, high = (-127, 128) if bits == 8 else (0, 256)  # two codes of 4 bits, each plus 8, fill a byte
-        self._bytes = _Repeated(generator.integers(low, high, count, CODE_DTYPES[bits]))
-        self._bits = bits
-        self._scale = _DEVIATION / (4**bits / 12) ** 0.5  # that of codes which are all equally likely
 
-    def take_packed(self, shape: tuple[int, ...], group: int) -> PackedWeight:
-        """Return a new matrix. One of odd size has padding, which must be 0, so it is packed for real."""
-        rows, columns = shape
-        code_shape, scale_shape = packed_shapes(shape, self._bits, group)
-        if rows % PANEL == 0 and columns % 8 == 0:
-            scales = np.full(scale_shape, self._scale, BFLOAT16)
-            return PackedWeight(self._bytes.take(code_shape), scales, (rows, columns), group)
-        codes = self._bytes.take(shape).view(np.int8) >> np.int8(8 - self._bits)
-        scales = np.full((rows, scale_shape[1]), self._scale)
-        return PackedWeight.from_codes(codes, scales, self._bits, group)
+def _packed(codes: _Repeated, bits: int, shape: tuple[int, ...], group: int) -> PackedWeight:
+    """Make a new matrix of these codes. One of odd size has padding, which must be 0, so it is packed."""
+    rows, columns = shape
+    code_shape, scale_shape = packed_shapes(shape, bits, group)
+    scale = _DEVIATION / (4**bits / 12) ** 0.5  # that of codes which are all equally likely
+    if rows % PANEL == 0 and columns % 8 == 0:
+        scales = np.full(scale_shape, scale, BFLOAT16)
+        return PackedWeight(codes.take(code_shape), scales, (rows, columns), group)
+    narrow = codes.take(shape).view(np.int8) >> np.int8(8 - bits)
+    return PackedWeight.from_codes(narrow, np.full((rows, scale_shape[1]), scale), bits, group)

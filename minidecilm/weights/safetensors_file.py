@@ -53,7 +53,6 @@ class TensorSource(NamedTuple):
     dtype : str
         Key of :data:`DTYPES`.
     shape : tuple of int
-        Whole shape.
     chunks : iterable of ndarray
         Arrays of that dtype whose elements, one after another, are the tensor's. Consumed once, when written.
     """
@@ -89,7 +88,6 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     Parameters
     ----------
     path : str or Path
-        The file.
     skip : callable
         Whether a tensor of that name is left out, whatever its dtype.
 
@@ -122,12 +120,20 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         header, start = _read_header(file, path, size)
-        _check_metadata(header.pop("__metadata__", None), path)
+        metadata = header.pop("__metadata__", None)  # checked as all is, but not used
+        strings = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
+        if metadata is not None and not strings:
+            raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
         entries = {name: _check_entry(entry, size - start, path, name) for name, entry in header.items()}
         _check_cover(entries, size - start, path)
         entries = {name: entry for name, entry in entries.items() if not skip(name)}
         for name, entry in entries.items():
-            _check_dtype(entry, path, name)
+            if entry.dtype not in DTYPES:  # sound, but another integer, an 8-bit float, or of a later version
+                raise CheckpointError(
+                    f"{path}: tensor {brief(name)}: not supported: dtype {brief(entry.dtype)[1:-1]}, "
+                    f"expected {', '.join(DTYPES)}; convert it, or open the model as it was before another "
+                    "program packed it"
+                )
         mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
     return {
         name: mapped[start + entry.begin : start + entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
@@ -145,7 +151,6 @@ def write_safetensors(
     Parameters
     ----------
     path : str or Path
-        The file to write.
     tensors : iterable of TensorSource
         What to write, in this order, save that tensors of a size that is no multiple of 64 bytes come last,
         wider dtypes first: so every tensor is aligned, the others to a cache line.
@@ -216,13 +221,6 @@ def _read_header(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, Any],
     return parse_object(file.read(length), f"{path}: header", CheckpointError), 8 + length
 
 
-def _check_metadata(metadata: Any, path: Path) -> None:
-    """Refuse what is neither null nor an object of strings; nothing of it is used."""
-    ok = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    if not ok and metadata is not None:
-        raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
-
-
 def _check_entry(entry: Any, data_bytes: int, path: Path, tensor: str) -> _Entry:
     def check(ok: bool, key: str, expected: str, found: Any) -> None:
         if not ok:
@@ -246,15 +244,6 @@ def _check_entry(entry: Any, data_bytes: int, path: Path, tensor: str) -> _Entry
     ok = name not in DTYPES or offsets[1] - offsets[0] == nbytes
     check(ok, "data_offsets", f"{nbytes:,} bytes for {name} {shape}", offsets)
     return _Entry(name, tuple(shape), *offsets)
-
-
-def _check_dtype(entry: _Entry, path: Path, tensor: str) -> None:
-    """Refuse what is sound but not read here: other integers, 8-bit floats, what a later version adds."""
-    if entry.dtype not in DTYPES:
-        raise CheckpointError(
-            f"{path}: tensor {brief(tensor)}: not supported: dtype {brief(entry.dtype)[1:-1]}, expected "
-            f"{', '.join(DTYPES)}; convert it, or open the model as it was before another program packed it"
-        )
 
 
 def _check_cover(entries: Mapping[str, _Entry], data_bytes: int, path: Path) -> None:

@@ -6,7 +6,7 @@ scheme: its error goes straight into the logits, and it is 2 % of the weights. A
 and stays as that is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from minidecilm.weights.packed import BFLOAT16, CODE_DTYPES, GROUPS, packed_shap
 from minidecilm.weights.safetensors_file import DTYPES
 
 BITS = {"int8": 8, "int4": 4}
+#: What weights can be loaded as; "stored" is as the files have them.
+WEIGHTS = ("stored", "float64", "float32", "bfloat16", *BITS)
 HEAD = "lm_head.weight"
 
 _METHOD = "minidecilm"
@@ -35,7 +37,7 @@ class StoredAs(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How the weights of a model are packed.
+    """How the weights of a model are packed; any other value is a ConfigError.
 
     Attributes
     ----------
@@ -43,11 +45,6 @@ class Scheme:
         Codes of the matrices.
     group : {32, 64, 128}
         Columns that share a scale.
-
-    Raises
-    ------
-    ConfigError
-        For any other value.
 
     Examples
     --------
@@ -83,13 +80,7 @@ class Scheme:
 
     @classmethod
     def from_dict(cls, values: Any, tied: bool) -> "Scheme":
-        """Read what :meth:`to_dict` writes.
-
-        Raises
-        ------
-        ConfigError
-            For a missing, unknown or wrong key, which it names.
-        """
+        """Read what :meth:`to_dict` writes; a ConfigError names a missing, unknown or wrong key."""
         try:
             return cls._from_dict(values, tied)
         except ConfigError as problem:
@@ -132,6 +123,12 @@ def tensors_in_files(shapes: Mapping[str, tuple[int, ...]], scheme: Scheme | Non
             stored[f"{name}.codes"] = StoredAs(codes, (CODE_DTYPES[bits],))
             stored[f"{name}.scales"] = StoredAs(scales, (BFLOAT16,))
     return stored
+
+
+def check_weights(weights: str, known: Sequence[str] = WEIGHTS) -> None:
+    """Refuse a storage of weights that is not known, with a ValueError that lists those that are."""
+    if weights not in known:
+        raise ValueError(f"weights {weights!r}: choose from {', '.join(known)}")
 
 
 def _check(key: str, value: Any, *allowed: Any) -> None:

@@ -1,11 +1,13 @@
 """All figures of the analysis are drawn, small, the same every time, with the numbers that they show."""
 
 import csv
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 
 from analysis import make_all, policies, rotary
+from analysis.common import save
 
 NAMES = {
     "activations",
@@ -43,7 +45,7 @@ def numbers(file):
 @pytest.mark.slow
 def test_every_figure_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "ROWS", 1)  # of the text that three models read token by token
-    make_all.main(tmp_path / "new")
+    make_all.main(partial(save, tmp_path / "new"))
     files = {file.name: file for file in (tmp_path / "new").iterdir()}
     assert set(files) == {f"{name}{end}" for name in NAMES for end in ("-light.svg", "-dark.svg", ".csv")}
     for name, file in files.items():
@@ -62,6 +64,6 @@ def test_every_figure_is_written(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_same_numbers_give_the_same_files(tmp_path):
     for folder in ("first", "second"):
-        rotary.main(tmp_path / folder)
+        rotary.main(partial(save, tmp_path / folder))
     for file in (tmp_path / "first").iterdir():
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name

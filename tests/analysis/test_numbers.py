@@ -5,6 +5,7 @@ Figures are drawn and not written: only their CSV files are read here.
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from analysis import (
     roofline,
     throughput,
 )
-from analysis.common import RESULTS
+from analysis.common import RESULTS, save
 from minidecilm import Recorder, costs, plots, preset
 
 # Bytes in bfloat16: of the cache of a token, 2 x 2 x 128 times the KV heads; of the weights.
@@ -50,7 +51,7 @@ def rows(tmp_path, monkeypatch):
 
     def read(script, name):
         if not (tmp_path / f"{name}.csv").exists():
-            script.main(tmp_path)
+            script.main(partial(save, tmp_path))
         with (tmp_path / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             return [
                 [panel, series, *map(number, rest)] for panel, series, *rest in list(csv.reader(file))[1:]

@@ -13,10 +13,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import minidecilm
+from analysis.common import FIGURES
 from docs import generate
 from minidecilm import Config, ConfigError, Step, preset
-from minidecilm.catalog import facts, find_model
+from minidecilm.catalog import find_model
 from minidecilm.config_keys import IGNORED, READ, REQUIRED_VALUES
+from minidecilm.costs.summary import facts
 from tests.docs.site import WARNINGS
 
 pytestmark = pytest.mark.slow  # builds the site
@@ -159,10 +161,10 @@ def test_all_notebooks_are_in_the_tutorial(site, pages):
 
 
 def test_every_figure_of_the_analysis_names_its_script():
-    names = {file.name.removesuffix("-light.svg") for file in generate.FIGURES.glob("*-light.svg")}
+    names = [file.stem for file in FIGURES.glob("*.csv")]
     assert len(names) > 20
     for name in names:
-        module = generate.script_of(name).removeprefix("python -m analysis.")
+        module = generate.script_of(name).removeprefix("analysis.")
         assert (ROOT / "analysis" / f"{module}.py").is_file()
 
 

@@ -29,8 +29,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/api.py",
-        "self.tokenizer.stream(continuation=True)",
-        "self.tokenizer.stream()",
+        "tokenizer.stream(continuation=True)",
+        "tokenizer.stream()",
         "tests/unit/test_api.py::test_the_first_space_of_a_continuation_is_part_of_it",
     ),
     Mutation(

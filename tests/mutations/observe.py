@@ -10,9 +10,9 @@ MUTATIONS = [
         "tests/unit/test_observe.py::test_a_recorder_keeps_copies",
     ),
     Mutation(
-        "minidecilm/observe.py",
-        "return self._observer is not None and stage in self._observer.stages",
-        "return self._observer is not None",
+        "minidecilm/model.py",
+        'if "attention_weights" in see.stages:',
+        "if see.stages:",
         "tests/unit/test_observe.py::test_attention_weights_are_computed_for_those_who_ask_only",
     ),
     Mutation(

@@ -25,25 +25,25 @@ MUTATIONS = [
         "minidecilm/plots/inside.py",
         "places = layer + np.linspace(",
         "places = np.linspace(",
-        "tests/unit/test_figures.py::test_entropy_is_the_mean_of_all_queries",
+        "tests/unit/test_gallery.py::test_entropy_is_the_mean_of_all_queries",
     ),
     Mutation(
         "minidecilm/plots/inside.py",
         "PowerNorm(0.5, 0, 1)",
         "PowerNorm(0.5)",
-        "tests/unit/test_figures.py::test_attention_of_a_layer",
+        "tests/unit/test_gallery.py::test_attention_of_a_layer",
     ),
     Mutation(
         "minidecilm/plots/speed.py",
         "size, context, weights) for size in sizes]",
         "size, context) for size in sizes]",
-        "tests/unit/test_figures.py::test_throughput_of_a_device_of_ones_own",
+        "tests/unit/test_gallery.py::test_throughput_of_a_device_of_ones_own",
     ),
     Mutation(
         "minidecilm/plots/speed.py",
         "(size, 1, context - 1) for size in batch_sizes",
         "(size, 1, 0) for size in batch_sizes",
-        "tests/unit/test_figures.py::test_roofline_of_a_device_of_ones_own",
+        "tests/unit/test_gallery.py::test_roofline_of_a_device_of_ones_own",
     ),
     Mutation(
         "minidecilm/plots/speed.py",
@@ -55,7 +55,7 @@ MUTATIONS = [
         "minidecilm/plots/sizes.py",
         "heads, width=0.8, color=color_of(name, index)",
         "heads, width=0.8, color=color_of(name, 0)",
-        "tests/unit/test_figures.py::test_kv_heads_of_each_model_in_its_colour",
+        "tests/unit/test_gallery.py::test_kv_heads_of_each_model_in_its_colour",
     ),
     Mutation(
         "minidecilm/plots/sizes.py",
@@ -127,6 +127,6 @@ MUTATIONS = [
         "minidecilm/plots/style.py",
         "DARK if dark else LIGHT",
         "LIGHT",
-        "tests/unit/test_figures.py::test_dark",
+        "tests/unit/test_gallery.py::test_dark",
     ),
 ]

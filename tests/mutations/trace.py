@@ -4,9 +4,9 @@ from tests.mutations import Mutation
 
 MUTATIONS = [
     Mutation(
-        "minidecilm/trace.py",
-        "np.argsort(-log_p[best]",
-        "np.argsort(log_p[best]",
+        "minidecilm/generation.py",
+        "np.argsort(-log_p,",
+        "np.argsort(log_p,",
         "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
     ),
     Mutation(
@@ -22,13 +22,13 @@ MUTATIONS = [
         "tests/unit/test_generation.py::test_totals_tell_reading_from_writing",
     ),
     Mutation(
-        "minidecilm/trace.py",
+        "minidecilm/observe.py",
         "self.layer_seconds.append(now - self._last)",
         "self.layer_seconds.append(now - self.started)",
         "tests/unit/test_generation.py::test_trace_says_what_every_step_did",
     ),
     Mutation(
-        "minidecilm/trace.py",
+        "minidecilm/generation.py",
         "float(log_p[b, t])",
         "float(log_p[0, t])",
         "tests/unit/test_generation.py::test_every_row_of_a_trace_is_that_row",

@@ -9,15 +9,16 @@ import pytest
 
 import minidecilm
 from minidecilm import bench, costs
-from minidecilm.api import WEIGHTS
 from minidecilm.backends import create_backend
 from minidecilm.bench import Limits, Plan, machine, timing
 from minidecilm.bench.limits import storage_of
 from minidecilm.bench.plan import check_memory
+from minidecilm.cli.bench import report_text
 from minidecilm.config import LayerConfig
 from minidecilm.model import DeciLM
 from minidecilm.weights.packed import PackedWeight
 from minidecilm.weights.random_weights import random_weights
+from minidecilm.weights.scheme import WEIGHTS
 from tests.configs import SMALL
 
 LIMITS = Limits(read_bandwidth=1e7, peak=1e8)
@@ -179,7 +180,7 @@ def test_figures_follow_from_the_seconds(measured):
 
     head, row = (
         [cell.strip() for cell in line.split("  ") if cell.strip()]
-        for line in bench.report_text(facts, "tiny").splitlines()
+        for line in report_text(facts, "tiny").splitlines()
         if "tokens/s" in line or (line.startswith("decode, 4 steps") and line.split()[3] == "3")
     )
     said = dict(zip(head, row[1:], strict=True))
@@ -237,13 +238,13 @@ def test_the_sentence_of_a_model_that_leaves_the_caches(monkeypatch):
     assert facts["runs"][0]["decode"]["spread"] is None  # of a single round
     facts["runs"][0]["decode"] |= {"share_of_read_bandwidth": 0.5, "share_of_predicted": 0.25}
     facts["runs"][0]["prefill"] |= {"share_of_peak": 0.125}
-    assert bench.report_text(facts, "tiny").splitlines()[-1] == (
+    assert report_text(facts, "tiny").splitlines()[-1] == (
         "Decode at batch 1 reads weights at 50 % of this machine's read bandwidth and reaches 25 % of what "
         "its limits allow; prefill computes at 12 % of its peak in float32."
     )
     integers = Limits(read_bandwidth=2e9, peak=3e9, arithmetic="int8")
     facts = bench.report(model, bench.measure(model, Plan(4, 2, (1,), 1)), integers)
-    lines = bench.report_text(facts, "tiny").splitlines()
+    lines = report_text(facts, "tiny").splitlines()
     assert "reads 2.00 GB/s, computes 3.00 GOP/s in int8" in lines[2]
     assert "  GOP/s  " in next(line for line in lines if "tokens/s" in line)
 

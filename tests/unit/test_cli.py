@@ -97,10 +97,10 @@ def test_closed_standard_input_is_one_line():
 
 SLOW = """
 import sys, time
-from minidecilm import generation, trace
+from minidecilm import generation
 from minidecilm.cli.main import main
 
-class SlowClock(trace.LayerClock):
+class SlowClock(generation.LayerClock):
     def __call__(self, *arguments):
         if self._on_layer is not None:
             time.sleep(0.25)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import minidecilm
 from minidecilm.experiments import evaluate
 from minidecilm.experiments.evaluate import TokenLosses, cross_entropy, text_rows, token_losses
+from minidecilm.model import DeciLM
 from tests import checks
 
 M = 64  # context length of the golden model
@@ -93,7 +93,9 @@ def test_texts_begin_end_and_are_cut_off():
     assert short == [1, *lm.tokenizer.encode("The end.", add_bos=False), 2]
     assert len(long) == lm.config.max_position_embeddings + 1
     assert token_losses(lm.model, [long]).tokens == lm.config.max_position_embeddings
-    other = SimpleNamespace(tokenizer=lm.tokenizer, config=replace(lm.config, eos_token_ids=(7, 2)))
+    config = replace(lm.config, eos_token_ids=(7, 2))
+    network = DeciLM(config, lm.model.weights, lm.backend)
+    other = minidecilm.LanguageModel(network, lm.tokenizer, lm.checkpoint)
     assert text_rows(other, ["The end."]) == [[*short[:-1], 7]]  # the first of several, and once
     with pytest.raises(minidecilm.CheckpointError, match=r"tokenizer\.model is missing"):
         text_rows(minidecilm.load(checks.GOLDEN), ["a"])

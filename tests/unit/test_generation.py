@@ -275,7 +275,7 @@ def test_trace_says_what_every_step_did():
 
 def test_a_step_computes_log_probabilities_only_for_a_trace(model, monkeypatch):
     calls = []
-    monkeypatch.setattr(minidecilm.trace, "log_softmax", lambda x: calls.append(1) or log_softmax(x))
+    monkeypatch.setattr(minidecilm.generation, "log_softmax", lambda x: calls.append(1) or log_softmax(x))
     minidecilm.generate_tokens(model, [5, 9], max_new_tokens=4, temperature=0)
     assert calls == []
     minidecilm.generate_tokens(model, [5, 9], max_new_tokens=4, temperature=0, trace=[])

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import minidecilm
-from minidecilm import bench, catalog, costs, plots
+from minidecilm import bench, costs, plots
+from minidecilm.catalog import find_model
 from minidecilm.cli import compare as compare_command
 from minidecilm.cli.main import build_parser
+from minidecilm.costs.summary import comparison, facts
 from minidecilm.experiments.compare import Difference
 from minidecilm.model import DeciLM
 from minidecilm.weights.checkpoint import open_checkpoint
@@ -115,14 +117,14 @@ CASES = {
             {
                 "stdout": lambda found: (
                     json.loads(found)["comparison"]
-                    == catalog.comparison(catalog.find_model("decilm-6b"), catalog.find_model("llama-2-7b"))
+                    == comparison(find_model("decilm-6b"), find_model("llama-2-7b"))
                 )
             },
         ),
         added(
             "demo",
             "--json",
-            {"stdout": lambda found: json.loads(found) == catalog.facts(catalog.find_model("demo"))},
+            {"stdout": lambda found: json.loads(found) == facts(find_model("demo"))},
         ),
         *(added(model, ignoring, does) for model in ("odd.json", "demo --compare odd")),
     ],
@@ -287,7 +289,7 @@ def record(monkeypatch, tmp_path, run_command):
         found.update({f"stream.{name}": value for name, value in {"prompt": prompt, **options}.items()})
         return iter([" and on"])
 
-    def compare(first, second, ids):
+    def compare(first, second, ids, observers):
         found.update({"compared": [networks.index(first), networks.index(second)], "ids": np.array(ids)})
         return [APART]
 
@@ -312,12 +314,11 @@ def record(monkeypatch, tmp_path, run_command):
     monkeypatch.setattr(DeciLM, "__call__", compute)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
     monkeypatch.setattr(compare_command, "compare", compare)
-    for command in ("compare", "bench"):
-        monkeypatch.setattr(f"minidecilm.cli.{command}.find_fault", lambda *arguments: None)
+    monkeypatch.setattr("minidecilm.cli.bench.find_fault", lambda *arguments: None)
     monkeypatch.setattr(bench, "measure", measure)
     monkeypatch.setattr(bench, "probe", lambda *arguments: None)
     monkeypatch.setattr(bench, "report", lambda *arguments: {"speed": 1})
-    monkeypatch.setattr(bench, "report_text", lambda facts, title: title)
+    monkeypatch.setattr("minidecilm.cli.bench.report_text", lambda facts, title: title)
     for name in DRAWN:
         monkeypatch.setattr(plots, name, drawing(name))
     monkeypatch.setattr(plots, "save_figure", save_figure)

@@ -1,4 +1,4 @@
-"""`minidecilm plot`: files of every kind, and one line for every mistake. What is drawn: test_figures.py."""
+"""`minidecilm plot`: files of every kind, and one line for every mistake. What is drawn: test_gallery.py."""
 
 import json
 import os

@@ -17,8 +17,9 @@ import numpy as np
 from numba.core import config
 
 from minidecilm.backends import Backend
+from minidecilm.backends.numba_backend.choosing import chosen, kind_of
 from minidecilm.backends.numba_backend.preparing import prepare
-from minidecilm.backends.numba_backend.storage import SEEN_AS, seen
+from minidecilm.backends.numba_backend.storage import SEEN_AS
 from minidecilm.backends.numba_backend.tasks import attend_in_tasks
 from minidecilm.backends.numba_backend.threads import alone, check_threads
 from minidecilm.ops import Array
@@ -30,8 +31,14 @@ KERNELS_VARIABLE = "MINIDECILM_KERNELS"
 KERNELS = ("explicit", "portable")
 
 
-def create() -> Backend:
+def create(dtype: str = "float32") -> Backend:
     """Make the backend, with the kernels that suit this CPU or that the environment asks for.
+
+    Parameters
+    ----------
+    dtype : {"float32", "bfloat16"}
+        What products with float weights multiply: activations as they are, or rounded to bfloat16. Sums are
+        float32. Packed weights meet activations rounded to int8 in any case.
 
     Raises
     ------
@@ -45,25 +52,26 @@ def create() -> Backend:
         raise ValueError(f"{KERNELS_VARIABLE}={kernels!r}: choose from {', '.join(KERNELS)}")
     if kernels == "explicit" and _suitable() != "explicit":
         raise ValueError(f"{KERNELS_VARIABLE}=explicit: needs a CPU with AVX2 and FMA, and Numba's compiler")
+    products: Any
+    operations: dict[str, Callable[..., Any]] = {}
     if kernels == "portable":
         from minidecilm.backends.numba_backend import portable_attention, portable_linear
 
-        operations: dict[str, Callable[..., Array]] = {
-            "linear": _linear(portable_linear.linear_stored, portable_linear.linear_packed),
-            "attention": partial(attend_in_tasks, portable_attention.attend),
-        }
+        products, attend = portable_linear, portable_attention.attend
     else:
         from minidecilm.backends.numba_backend import attention, elementwise, linear
 
-        operations = {
-            "linear": _linear(linear.linear_stored, linear.linear_packed),
-            "attention": partial(attend_in_tasks, attention.attend),
-            "rms_norm": elementwise.rms_norm,
-            "swiglu": elementwise.swiglu,
-        }
+        products, attend = linear, attention.attend
+        operations = {name: getattr(elementwise, name) for name in ("rms_norm", "rotate", "swiglu")}
+    multiply = partial(_multiply, products, dtype == "bfloat16")
+    operations |= {
+        "linear": lambda x, weight: multiply(x, weight)[0],
+        "linear_together": multiply,
+        "attention": partial(attend_in_tasks, attend),
+    }
     taking_turns: dict[str, Any] = {name: alone(operation) for name, operation in operations.items()}
-    backend = Backend("numba", dtypes=("float32",), kernels=kernels, **taking_turns)
-    return replace(backend, prepare=partial(prepare, backend))
+    backend = Backend("numba", dtypes=("float32", "bfloat16"), kernels=kernels, **taking_turns)
+    return replace(backend, prepare=partial(prepare, backend, dtype == "bfloat16"))
 
 
 def _suitable() -> str:
@@ -74,32 +82,21 @@ def _suitable() -> str:
     return "explicit" if USABLE else "portable"
 
 
-def _linear(
-    stored: Callable[[Array, Array], Array], packed: Callable[[Array, Array, Array, PackedWeight], Array]
-) -> Callable[[Array, Array | PackedWeight], Array]:
-    """Choose by what a weight is stored as."""
-
-    def linear(x: Array, weight: Array | PackedWeight) -> Array:
-        if x.size == 0:
-            return np.zeros((*x.shape[:-1], len(weight)), np.float32)
-        rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
-        if isinstance(weight, PackedWeight):
-            codes, scales = _read_only(weight.codes), _read_only(seen(weight.scales))
-            y = packed(rows, codes, scales, weight)
-        elif weight.dtype in SEEN_AS:
-            y = stored(rows, _read_only(seen(weight)))
-        else:
-            raise ValueError(
-                f"a weight of dtype {weight.dtype}: the numba backend multiplies "
-                f"{', '.join(map(str, SEEN_AS))}: load with weights='float32', or backend='numpy'"
-            )
-        return y.reshape(*x.shape[:-1], len(weight))
-
-    return linear
-
-
-def _read_only(weight: Array) -> Array:
-    """Weights as kernels are compiled for them: as a memory-mapped file gives them."""
-    weight = np.ascontiguousarray(weight).view()
-    weight.flags.writeable = False
-    return weight
+def _multiply(kernels: Any, rounding: bool, x: Array, *weights: Array | PackedWeight) -> tuple[Array, ...]:
+    """Multiply activations with weights: in one go if all are stored alike."""
+    kinds = [kind_of(weight, rounding) for weight in weights]
+    if len(set(kinds)) > 1:
+        return tuple(_multiply(kernels, rounding, x, weight)[0] for weight in weights)
+    rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
+    if x.size == 0:
+        ys = [np.zeros((len(rows), len(weight)), np.float32) for weight in weights]
+    elif isinstance(weights[0], PackedWeight):
+        ys = kernels.linear_packed(rows, weights, chosen(kinds[0]))
+    elif weights[0].dtype in SEEN_AS:
+        ys = kernels.linear_stored(rows, weights, rounding, chosen(kinds[0]))
+    else:
+        raise ValueError(
+            f"a weight of dtype {weights[0].dtype}: the numba backend multiplies "
+            f"{', '.join(map(str, SEEN_AS))}: load with weights='float32', or backend='numpy'"
+        )
+    return tuple(y.reshape(*x.shape[:-1], y.shape[-1]) for y in ys)

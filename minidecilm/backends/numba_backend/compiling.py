@@ -33,7 +33,7 @@ _HERE = Path(__file__).parent
 # another program uses too slow each other down tenfold and more; with this, an idle machine loses nothing
 # that could be measured. What the user has set stays.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _cache_folder() -> Path | None:

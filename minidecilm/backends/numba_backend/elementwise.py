@@ -9,6 +9,7 @@ from minidecilm.backends.numba_backend.registers import LANES
 from minidecilm.ops import Array
 
 _PIECE = 1 << 12  # elements of one item of work; a multiple of LANES
+_FEW = 4  # items of work that take less time than to call the other threads
 
 
 def swiglu(gate: Array, up: Array) -> Array:
@@ -26,10 +27,44 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     return normalised.reshape(x.shape)
 
 
+def rotate(x: Array, cos: Array, sin: Array) -> Array:
+    """Turn pairs as :func:`minidecilm.ops.rotate`: float32 (B, heads, T, D) -> (B, heads, T, D)."""
+    B, heads, T, D = x.shape
+    rows = np.ascontiguousarray(x.swapaxes(1, 2), np.float32).reshape(B * T, heads, D)
+    cos, sin = (np.ascontiguousarray(table.reshape(B * T, D // 2)) for table in (cos, sin))
+    turned = np.empty_like(rows)
+    _rotate(rows, cos, sin, turned)
+    return turned.reshape(B, T, heads, D).swapaxes(1, 2)
+
+
+@parallel
+def _rotate(x, cos, sin, turned):
+    if len(x) <= _FEW:
+        for row in range(len(x)):
+            _rotate_row(x[row], cos[row], sin[row], turned[row])
+    else:
+        for row in prange(len(x)):
+            _rotate_row(x[row], cos[row], sin[row], turned[row])
+
+
+@inner
+def _rotate_row(x, cos, sin, turned):
+    half = len(cos)
+    for head in range(len(x)):
+        for i in range(half):
+            first, second = x[head, i], x[head, half + i]
+            turned[head, i] = first * cos[i] - second * sin[i]
+            turned[head, half + i] = second * cos[i] + first * sin[i]
+
+
 @parallel
 def _swiglu(gate, up, mixed):
-    for piece in prange((len(gate) + _PIECE - 1) // _PIECE):
-        _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
+    pieces = (len(gate) + _PIECE - 1) // _PIECE
+    if pieces <= _FEW:
+        _swiglu_piece(gate, up, mixed, 0, len(gate))
+    else:
+        for piece in prange(pieces):
+            _swiglu_piece(gate, up, mixed, piece * _PIECE, min((piece + 1) * _PIECE, len(gate)))
 
 
 @inner
@@ -57,8 +92,12 @@ def _gated(gate, up):
 
 @parallel
 def _rms_norm(x, weight, eps, normalised):
-    for row in prange(len(x)):
-        _rms_norm_row(x[row], weight, eps, normalised[row])
+    if len(x) <= _FEW:
+        for row in range(len(x)):
+            _rms_norm_row(x[row], weight, eps, normalised[row])
+    else:
+        for row in prange(len(x)):
+            _rms_norm_row(x[row], weight, eps, normalised[row])
 
 
 @inner

@@ -9,71 +9,102 @@ Packed weights (int8 and int4, see :mod:`minidecilm.weights.packed`) meet activa
 one scale per token and group of columns: products of integers are what CPUs multiply fastest.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import get_num_threads, prange
 
 from minidecilm.backends.numba_backend import tiles, vectors
+from minidecilm.backends.numba_backend.choosing import Choice
 from minidecilm.backends.numba_backend.compiling import inner, parallel, serial
-from minidecilm.backends.numba_backend.registers import LANES
+from minidecilm.backends.numba_backend.registers import BFLOAT16_DOTS, LANES
+from minidecilm.backends.numba_backend.storage import read_only
 from minidecilm.ops import Array
-from minidecilm.weights.packed import PANEL, PackedWeight
+from minidecilm.weights.packed import BFLOAT16, PANEL, PackedWeight
 
 #: From this many tokens on, widening the weights once, in a new order, pays.
 MANY_TOKENS = 24
+#: Weights that one call multiplies with the same activations; fewer are filled up with empty ones.
+TOGETHER = 3
 
 _BLOCK = 2 * LANES  # columns that a tile takes in one step
-_FEW_FLOATS = 1 << 15  # activations of the columns taken together: they stay in the second-level cache
-_MANY_COLUMNS = 512  # of one block: its widened weights stay there too
+_ROWS, _TOKENS = (
+    3,
+    (4 if LANES == 8 else 8),
+)  # sums of a tile: with weights and activations they fill the registers
+_UNDER_WAY = 8  # rows of a stream that share activations of some columns while these are near
+_NEAR = 1 << 12  # activations of the columns taken together: they stay in the first-level cache
+_TALL = PANEL if LANES == 8 else 2 * PANEL  # rows whose weights are widened side by side
+_MANY_COLUMNS = (1 << 13) // _TALL  # of one block: its widened weights stay near too
 _OUTER_TOKENS = 6 if LANES == 8 else 12  # fill the registers, together with the weights they meet
-_AHEAD = 2048  # bytes of packed weights that are asked for early
+_FEW_TOKENS = 4  # of packed weights
+_PARALLEL_ROUNDING = 4  # tokens from which threads share the rounding of activations
 
-_dot_4x2, _dot_4x1, _dot_1x1 = tiles.dot_tile(4, 2), tiles.dot_tile(4, 1), tiles.dot_tile(1, 1)
-_dot_4x2_again = tiles.dot_tile(4, 2, prefetching=False)
-_outer = tiles.outer_tile(_OUTER_TOKENS, tiles.PARTS)
-_packed_1, _packed_4 = tiles.packed_tile(1), tiles.packed_tile(4)
+_dot, _dot_1, _dot_1x1 = tiles.dot_tile(_ROWS, _TOKENS), tiles.dot_tile(_ROWS, 1), tiles.dot_tile(1, 1)
+_outer = tiles.outer_tile(_OUTER_TOKENS, _TALL // LANES)
+_PANELS_1, _PANELS_4 = (2, 1) if LANES == 8 else (4, 4)
+_packed_1, _packed_4 = tiles.packed_tile(1, _PANELS_1), tiles.packed_tile(_FEW_TOKENS, _PANELS_4)
+_packed_alone = tiles.packed_tile(1, 1)
 
 
-def linear_stored(x: Array, weight: Array) -> Array:
-    """Multiply float32 activations with a float matrix as it lies in the file.
+def linear_stored(x: Array, weights: Sequence[Array], rounding: bool, choice: Choice) -> list[Array]:
+    """Multiply float32 activations with float matrices as they lie in the file.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous.
-    weight : (out, in) array
-        C-contiguous, as :mod:`.storage` lets kernels see it.
+    weights : 1 to 3 (out, in) arrays
+        All of one dtype of :data:`.storage.SEEN_AS`.
+    rounding : bool
+        Whether activations are rounded to bfloat16 first.
+    choice : Choice
+        How weights are read.
 
     Returns
     -------
-    (N, out) float32 array
+    list of (N, out) float32 array
     """
-    y = np.zeros((len(x), len(weight)), np.float32)
-    if len(x) < MANY_TOKENS:
-        few_tokens(weight, x, y, get_num_threads())
-    else:
-        _many_tokens(weight, x, y, get_num_threads())
-    return y
+    matrices = [read_only(weight) for weight in weights]
+    if rounding:
+        x = x.astype(BFLOAT16)
+        if BFLOAT16_DOTS and weights[0].dtype == BFLOAT16 and x.shape[1] % 2 == 0:
+            x, matrices = x.view(np.uint32), [matrix.view(np.uint32) for matrix in matrices]  # pairs
+        else:
+            x = x.astype(np.float32)
+    ys = [np.zeros((len(x), len(matrix)), np.float32) for matrix in matrices]
+    ahead = choice.ahead // matrices[0].itemsize
+    multiply = few_tokens if len(x) < MANY_TOKENS else _many_tokens
+    multiply(_filled(matrices), x, _filled(ys), get_num_threads(), choice.together, ahead)
+    return ys
 
 
-def linear_packed(x: Array, codes: Array, scales: Array, weight: PackedWeight) -> Array:
+def linear_packed(x: Array, weights: Sequence[PackedWeight], choice: Choice) -> list[Array]:
     """Multiply float32 activations, rounded to int8, with packed int8 or int4 weights.
 
     Parameters
     ----------
     x : (N, in) float32 array
         C-contiguous. Every group of columns of every token is rounded with a scale of its own.
-    codes, scales : arrays
-        Those of the weight, the scales as uint16.
-    weight : PackedWeight
-        (out, in).
+    weights : 1 to 3 PackedWeight
+        (out, in), all of the same bits and groups.
+    choice : Choice
+        How weights are read.
 
     Returns
     -------
-    (N, out) float32 array
+    list of (N, out) float32 array
     """
-    y = np.empty((len(x), weight.shape[0]), np.float32)
-    _packed(codes, scales, weight.group, weight.bits, x, y, get_num_threads())
-    return y
+    ys = [np.empty((len(x), weight.shape[0]), np.float32) for weight in weights]
+    codes = _filled([read_only(weight.codes) for weight in weights])
+    scales = _filled([read_only(weight.scales) for weight in weights])
+    _packed(codes, scales, weights[0].group, weights[0].bits, x, _filled(ys), get_num_threads(), *choice)
+    return ys
+
+
+def _filled(arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """Make TOGETHER of them: kernels are compiled for so many."""
+    return *arrays, *(arrays[0][:0],) * (TOGETHER - len(arrays))
 
 
 @serial
@@ -85,51 +116,58 @@ def share_of(thread, threads, count, step):
 
 
 @parallel
-def few_tokens(weight, x, y, threads):
-    """Add x @ weight.T to y, which holds zeros: every thread has its own rows of the weight."""
-    ordered = _in_order_of_loads(x, weight)
+def few_tokens(weights, x, ys, threads, together, ahead):
+    """Add x @ weight.T to every y, which holds zeros: every thread has its own rows of each weight."""
+    ordered = _in_order_of_loads(x, weights[0])
     for thread in prange(threads):
-        start, stop = share_of(thread, threads, len(weight), 4)
-        _few_tokens_rows(weight, ordered, y, start, stop)
+        for i in range(len(weights)):
+            start, stop = share_of(thread, threads, len(weights[i]), _ROWS)
+            _few_tokens_rows(weights[i], ordered, ys[i], start, stop, together, ahead)
 
 
 @inner
 def _in_order_of_loads(x, weight):
     """Lay activations as tiles load weights: of bfloat16, even columns first; zeros fill the last block."""
     tokens, columns = x.shape
-    ordered = np.zeros((tokens, (columns + _BLOCK - 1) // _BLOCK * _BLOCK), np.float32)
+    ordered = np.zeros((tokens, (columns + _BLOCK - 1) // _BLOCK * _BLOCK), x.dtype)
+    by_turns = isinstance(weight[0, 0], np.uint16)
     for token in range(tokens):
-        for column in range(columns):
-            to = column
-            if isinstance(weight[0, 0], np.uint16):
-                to = column // _BLOCK * _BLOCK + column % 2 * LANES + column % _BLOCK // 2
-            ordered[token, to] = x[token, column]
+        for first in range(0, columns, _BLOCK):
+            for i in range(min(_BLOCK, columns - first)):
+                to = i // 2 + i % 2 * LANES if by_turns else i
+                ordered[token, first + to] = x[token, first + i]
     return ordered
 
 
 @inner
-def _few_tokens_rows(weight, x, y, start, stop):
-    """Write y[:, start:stop]: four rows at a time, the next four asked for early."""
+def _few_tokens_rows(weight, x, y, start, stop, together, ahead):
+    """Write y[:, start:stop]: rows of several long streams side by side, so that memory is kept busy."""
     tokens, stride = x.shape
     rows, columns = y.shape[1], weight.shape[1]
     whole = columns - columns % _BLOCK
-    width = max(_BLOCK * 8, _FEW_FLOATS // tokens // _BLOCK * _BLOCK)
-    for first in range(0, whole, width):
-        count = min(width, whole - first)
-        for row in range(start, stop - 3, 4):
-            w, ahead = row * columns + first, 4 * columns
-            for token in range(0, tokens, 2):
-                at, to = token * stride + first, token * rows + row
-                if token == tokens - 1:
-                    _dot_4x1(weight, w, columns, x, at, 0, y, to, 0, count, ahead)
-                elif token == 0:
-                    _dot_4x2(weight, w, columns, x, at, stride, y, to, rows, count, ahead)
-                else:
-                    _dot_4x2_again(weight, w, columns, x, at, stride, y, to, rows, count, ahead)
-        for row in range(stop - (stop - start) % 4, stop):
-            for token in range(tokens):
-                at, to = token * stride + first, token * rows + row
-                _dot_1x1(weight, row * columns + first, 0, x, at, 0, y, to, 0, count, columns)
+    width = whole if tokens == 1 else max(_BLOCK, _NEAR // tokens // _BLOCK * _BLOCK)
+    length = (stop - start) // _ROWS if together or tokens > 1 else 0  # of a stream
+    step = length * columns
+    for top in range(start, start + length, _UNDER_WAY):
+        bottom = min(top + _UNDER_WAY, start + length)
+        for first in range(0, whole, max(width, 1)):
+            count = min(width, whole - first)
+            # Of several tokens, some columns of some rows are taken at a time: so that activations stay near.
+            soon = ahead if tokens == 1 else count
+            for row in range(top, bottom):
+                w, token = row * columns + first, 0
+                while token + _TOKENS <= tokens:
+                    at, to = token * stride + first, token * rows + row
+                    _dot(weight, w, step, x, at, stride, y, to, length, rows, count, soon)
+                    token, soon = token + _TOKENS, 0
+                while token < tokens:
+                    at, to = token * stride + first, token * rows + row
+                    _dot_1(weight, w, step, x, at, 0, y, to, length, 0, count, soon)
+                    token, soon = token + 1, 0
+    for row in range(start + _ROWS * length, stop):
+        for token in range(tokens):
+            at, to = token * stride, token * rows + row
+            _dot_1x1(weight, row * columns, 0, x, at, 0, y, to, 0, 0, whole, ahead)
     _add_last_columns(weight, x, y, start, stop)
 
 
@@ -146,18 +184,19 @@ def _add_last_columns(weight, x, y, start, stop):
             last[0, i] = weight[row, columns - rest + i]
         for token in range(len(x)):
             at, to = token * x.shape[1] + columns - rest, token * y.shape[1] + row
-            _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, _BLOCK, 0)
+            _dot_1x1(last, 0, 0, x, at, 0, y, to, 0, 0, _BLOCK, 0)
 
 
 @parallel
-def _many_tokens(weight, x, y, threads):
+def _many_tokens(weights, x, ys, threads, together, ahead):
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    arranged = np.empty(blocks * x.shape[1] * _OUTER_TOKENS, np.float32)
+    arranged = np.empty(blocks * x.shape[1] * _OUTER_TOKENS, x.dtype)
     for block in prange(blocks):
         _arrange(x, block, blocks, arranged)
     for thread in prange(threads):
-        start, stop = share_of(thread, threads, len(weight), PANEL)
-        _many_tokens_rows(weight, arranged, y, start, stop)
+        for i in range(len(weights)):
+            start, stop = share_of(thread, threads, len(weights[i]), _TALL)
+            _many_tokens_rows(weights[i], arranged, ys[i], start, stop)
 
 
 @inner
@@ -178,20 +217,20 @@ def _arrange(x, block, blocks, arranged):
 
 @inner
 def _many_tokens_rows(weight, arranged, y, start, stop):
-    """Write y[:, start:stop], 16 rows at a time."""
+    """Write y[:, start:stop], rows whose weights are widened side by side at a time."""
     tokens, columns = len(y), weight.shape[1]
     blocks = (tokens + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    widened = np.zeros((_MANY_COLUMNS, PANEL), np.float32)
-    sums = np.empty((blocks, _OUTER_TOKENS, PANEL), np.float32)
-    for row in range(start, stop, PANEL):
-        count = min(PANEL, stop - row)
+    widened = np.zeros((_MANY_COLUMNS, _TALL), arranged.dtype)
+    sums = np.empty((blocks, _OUTER_TOKENS, _TALL), np.float32)
+    for row in range(start, stop, _TALL):
+        count = min(_TALL, stop - row)
         sums[:] = 0
         for first in range(0, columns, _MANY_COLUMNS):
             width = min(_MANY_COLUMNS, columns - first)
             _widen(weight, row, count, first, width, widened)
             for block in range(blocks):
                 at = (first * blocks + block * width) * _OUTER_TOKENS
-                _outer(widened, 0, arranged, at, sums, block * _OUTER_TOKENS * PANEL, width)
+                _outer(widened, 0, arranged, at, sums, block * _OUTER_TOKENS * _TALL, width)
         for token in range(tokens):
             for i in range(count):
                 y[token, row + i] = sums[token // _OUTER_TOKENS, token % _OUTER_TOKENS, i]
@@ -201,33 +240,41 @@ def _many_tokens_rows(weight, arranged, y, start, stop):
 def _widen(weight, row, count, first, width, widened):
     """Lay `count` rows of some columns side by side as float32: widened[column, row]."""
     columns = weight.shape[1]
-    whole = (width - width % LANES) if count == PANEL else 0
+    whole = (width - width % LANES) if count == _TALL else 0
     for column in range(0, whole, LANES):
-        for part in range(0, PANEL, LANES):
+        for part in range(0, _TALL, LANES):
             source = (row + part) * columns + first + column
-            vectors.transpose(weight, source, columns, widened, column * PANEL + part, PANEL)
+            vectors.transpose(weight, source, columns, widened, column * _TALL + part, _TALL)
     # What fills no square of LANES x LANES goes by way of one that is filled up with zeros.
     square = np.zeros((LANES, LANES), weight.dtype)
     for column in range(whole, width, LANES):
-        for part in range(0, PANEL, LANES):
+        for part in range(0, _TALL, LANES):
             square[:] = 0
             for i in range(min(LANES, count - part)):
                 for j in range(min(LANES, width - column)):
                     square[i, j] = weight[row + part + i, first + column + j]
-            vectors.transpose(square, 0, LANES, widened, column * PANEL + part, PANEL)
+            vectors.transpose(square, 0, LANES, widened, column * _TALL + part, _TALL)
 
 
 @parallel
-def _packed(codes, scales, group, bits, x, y, threads):
-    tokens, groups = len(x), scales.shape[1]
+def _packed(codes, scales, group, bits, x, ys, threads, together, ahead):
+    tokens, groups = len(x), scales[0].shape[1]
     x_codes = np.empty((tokens, groups * group), np.int8)
     x_scales = np.empty((tokens, groups), np.float32)
     x_sums = np.empty((tokens, groups), np.int32)
-    for token in prange(tokens):
-        _round_token(x, token, group, x_codes, x_scales, x_sums)
+    if tokens < _PARALLEL_ROUNDING:  # takes less time than to call the other threads
+        for token in range(tokens):
+            _round_token(x, token, group, x_codes, x_scales, x_sums)
+    else:
+        for token in prange(tokens):
+            _round_token(x, token, group, x_codes, x_scales, x_sums)
     for thread in prange(threads):
-        start, stop = share_of(thread, threads, len(codes), 1)
-        _panels(codes, scales, group, 32 // bits, x_codes, x_scales, x_sums, y, start, stop)
+        for i in range(len(codes)):
+            start, stop = share_of(thread, threads, len(codes[i]), 1)
+            _panels(
+                codes[i], scales[i], group, 32 // bits, x_codes, x_scales, x_sums, ys[i], start, stop,
+                together, ahead,
+            )  # fmt: skip
 
 
 @inner
@@ -257,30 +304,38 @@ def _round_token(x, token, group, codes, scales, sums):
 
 
 @inner
-def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop):
+def _panels(codes, scales, group, columns, x, x_scales, x_sums, y, start, stop, together, ahead):
     """Write the rows of these panels, whose chunks have so many columns: four tokens at a time, or one."""
     (tokens, stride), groups = x.shape, scales.shape[1]
-    rows, chunks = y.shape[1], codes.shape[1]
-    sums = np.empty((4, PANEL), np.float32)
-    per_group = group // columns
-    for panel in range(start, stop):
-        c, s = panel * chunks * 4 * PANEL, panel * groups * PANEL
+    chunks, per_group, last = codes.shape[1], group // columns, stop - 1
+    sums = np.empty(_FEW_TOKENS * max(_PANELS_1, _PANELS_4) * PANEL, np.float32)
+    side = _PANELS_1 if together else 1
+    if tokens >= _FEW_TOKENS:
+        side = _PANELS_4
+    length = (stop - start + side - 1) // side  # panels of a stream
+    for panel in range(start, start + length):
         token = 0
         while token < tokens:
-            at, g = token * stride, token * groups
-            if token + 4 <= tokens:
-                count = 4
+            at, g, soon, count = token * stride, token * groups, 0 if token else ahead, 1
+            if token + _FEW_TOKENS <= tokens:
+                count = _FEW_TOKENS
                 _packed_4(
-                    codes, c, chunks, per_group, scales, s, groups,
-                    x, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                    codes, scales, panel, length, last, chunks, per_group, groups,
+                    x, at, stride, x_scales, x_sums, g, sums, soon,
+                )  # fmt: skip
+            elif side > 1:
+                _packed_1(
+                    codes, scales, panel, length, last, chunks, per_group, groups,
+                    x, at, stride, x_scales, x_sums, g, sums, soon,
                 )  # fmt: skip
             else:
-                count = 1
-                _packed_1(
-                    codes, c, chunks, per_group, scales, s, groups,
-                    x, at, stride, x_scales, x_sums, g, sums, 0 if token else _AHEAD,
+                _packed_alone(
+                    codes, scales, panel, length, last, chunks, per_group, groups,
+                    x, at, stride, x_scales, x_sums, g, sums, soon,
                 )  # fmt: skip
             for i in range(count):
-                for row in range(min(PANEL, rows - panel * PANEL)):
-                    y[token + i, panel * PANEL + row] = sums[i, row]
+                for stream in range(side):
+                    taken = min(panel + stream * length, last)
+                    for row in range(min(PANEL, y.shape[1] - taken * PANEL)):
+                        y[token + i, taken * PANEL + row] = sums[(i * side + stream) * PANEL + row]
             token += count

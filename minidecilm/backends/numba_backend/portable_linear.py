@@ -3,30 +3,38 @@
 The same arithmetic, the rounding of activations included; LLVM vectorises it as well as it can.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import prange
 
+from minidecilm.backends.numba_backend.choosing import Choice
 from minidecilm.backends.numba_backend.compiling import IN_PARALLEL, njit, parallel
-from minidecilm.backends.numba_backend.storage import widened
+from minidecilm.backends.numba_backend.storage import read_only, widened
 from minidecilm.ops import Array
-from minidecilm.weights.packed import PackedWeight
+from minidecilm.weights.packed import BFLOAT16, PackedWeight
 
 _LET_SUMS_BE_VECTORS = {"reassoc", "contract", "nsz"}  # NaN and infinity keep their meaning
 
 
-def linear_stored(x: Array, weight: Array) -> Array:
-    """Multiply float32 activations with a matrix as stored; see :func:`.linear.linear_stored`."""
-    y = np.empty((len(x), len(weight)), np.float32)
-    stored(weight, x, y)
-    return y
+def linear_stored(x: Array, weights: Sequence[Array], rounding: bool, choice: Choice) -> list[Array]:
+    """Multiply float32 activations with matrices as stored; see :func:`.linear.linear_stored`."""
+    if rounding:
+        x = x.astype(BFLOAT16).astype(np.float32)
+    ys = [np.empty((len(x), len(weight)), np.float32) for weight in weights]
+    for weight, y in zip(weights, ys, strict=True):
+        stored(read_only(weight), x, y)
+    return ys
 
 
-def linear_packed(x: Array, w_codes: Array, w_scales: Array, weight: PackedWeight) -> Array:
+def linear_packed(x: Array, weights: Sequence[PackedWeight], choice: Choice) -> list[Array]:
     """Multiply float32 activations with packed weights; see :func:`.linear.linear_packed`."""
-    y = np.empty((len(x), weight.shape[0]), np.float32)
-    codes, scales, sums = _round_activations(x, w_scales.shape[1], weight.group)
-    _packed(w_codes, w_scales, weight.group, weight.bits, codes, scales, sums, y)
-    return y
+    groups, group, bits = weights[0].scales.shape[1], weights[0].group, weights[0].bits
+    rounded = _round_activations(x, groups, group)
+    ys = [np.empty((len(x), weight.shape[0]), np.float32) for weight in weights]
+    for weight, y in zip(weights, ys, strict=True):
+        _packed(read_only(weight.codes), read_only(weight.scales), group, bits, *rounded, y)
+    return ys
 
 
 @njit(**IN_PARALLEL, fastmath=_LET_SUMS_BE_VECTORS)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads
 
-from minidecilm.backends.numba_backend import vectors
+from minidecilm.backends.numba_backend import dots, vectors
 from minidecilm.backends.numba_backend.compiling import njit
 from minidecilm.backends.numba_backend.registers import FLOATS, INTS, LANES
 from minidecilm.backends.numba_backend.tiles import Writer, tile
@@ -152,20 +152,20 @@ def _write_multiplying(code: Writer) -> None:
 
 def _write_dots(code: Writer, dot: Any) -> None:
     """Multiply one vector of weights with all activations."""
-    weights = code.call(vectors.load_bytes, "x", code.at())
+    weights = code.call(dots.load_bytes, "x", code.at())
     sums = code.sums(_DOTS, INTS)
     # The activations' number is not known to LLVM, which would take their products out of the loop of rounds.
     with code.loop(code["rounds"]), code.loop(code["count"], _DOTS * _DOT_BYTES) as (at, _):
         for number, total in enumerate(sums):
-            x = code.call(vectors.load_bytes, "x", code.at(at, number * _DOT_BYTES))
+            x = code.call(dots.load_bytes, "x", code.at(at, number * _DOT_BYTES))
             total.set(code.call(dot, total.get(), weights, x))
-    code.store("sums", [code.call(vectors.to_floats, total.get()) for total in sums])
+    code.store("sums", [code.call(dots.to_floats, total.get()) for total in sums])
 
 
 _reading = tile("buffer start stream sums", _write_reading)
 _multiplying = tile("factors rounds sums", _write_multiplying)
-_dots_int8 = tile("x count rounds sums", partial(_write_dots, dot=vectors.dot_int8))
-_dots_uint4 = tile("x count rounds sums", partial(_write_dots, dot=vectors.dot_uint4))
+_dots_int8 = tile("x count rounds sums", partial(_write_dots, dot=dots.dot_int8))
+_dots_uint4 = tile("x count rounds sums", partial(_write_dots, dot=dots.dot_uint4))
 
 
 @njit(nogil=True)

@@ -15,6 +15,8 @@ from numba.extending import intrinsic, models, register_model
 # what follows from it can be a constant of that code.
 FEATURES = frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 VNNI = {"+avx512f", "+avx512bw", "+avx512vnni"} <= FEATURES
+#: Whether it multiplies pairs of bfloat16 and adds them to a float32, by one instruction.
+BFLOAT16_DOTS = VNNI and "+avx512bf16" in FEATURES
 #: Whether this CPU has what the explicit kernels need.
 USABLE = {"+avx2", "+fma"} <= FEATURES
 LANES = 16 if VNNI else 8
@@ -94,3 +96,19 @@ def call(builder: Any, name: str, result: Any, *arguments: Any, fastmath: Any = 
     function_type = ir.FunctionType(result, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, function_type, name)
     return builder.call(function, arguments, fastmath=fastmath)
+
+
+def constant(value: float, kind: Any = FLOAT_LANES) -> Any:
+    """Give every element of a vector one value."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def lanes(numbers: list[int]) -> Any:
+    """Lanes to take, for a shuffle of two vectors."""
+    return ir.Constant(ir.VectorType(INT, len(numbers)), numbers)
+
+
+def in_all_lanes(builder: Any, scalar: Any) -> Any:
+    """Repeat a value LANES times."""
+    one = builder.insert_element(ir.Constant(ir.VectorType(scalar.type, 1), ir.Undefined), scalar, INT(0))
+    return builder.shuffle_vector(one, one, lanes([0] * LANES))

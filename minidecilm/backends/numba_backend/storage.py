@@ -26,6 +26,14 @@ def seen(array: Array) -> Array:
     return array.view(SEEN_AS[array.dtype])
 
 
+def read_only(weight: Array) -> Array:
+    """See weights as kernels are compiled for them: as a memory-mapped file gives them."""
+    weight = np.ascontiguousarray(weight)
+    weight = weight.view(SEEN_AS.get(weight.dtype, weight.dtype))
+    weight.flags.writeable = False
+    return weight
+
+
 @inner
 def widened(number):
     """Float32 value of a number as kernels see it."""

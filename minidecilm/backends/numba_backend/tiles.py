@@ -14,8 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidecilm.backends.numba_backend import vectors
-from minidecilm.backends.numba_backend.registers import FLOATS, INTS, LANES
+from minidecilm.backends.numba_backend import dots, vectors
+from minidecilm.backends.numba_backend.registers import FLOATS, INTS, LANES, VNNI
 from minidecilm.weights.packed import PANEL
 
 PARTS = PANEL // LANES  # registers that hold a number for each row of a panel
@@ -63,7 +63,7 @@ class Writer:
 
     def sums(self, count: int, kind: Any, start: Any = None) -> list["Sum"]:
         """Make sums that live in registers; they begin at zero or at `start`."""
-        zero = vectors.zeros if kind == FLOATS else vectors.zero_ints
+        zero = vectors.zeros if kind == FLOATS else dots.zero_ints
         return [Sum(self, start or self.call(zero)) for _ in range(count)]
 
     def load_sums(self, array: str, count: int, at: Any = 0) -> list["Sum"]:
@@ -122,19 +122,26 @@ def tile(names: str, write: Any) -> Any:
     return intrinsic(typed)
 
 
-def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
-    """Make ``tile(weights, w, w_stride, x, x_offset, x_stride, y, y_offset, y_stride, count, ahead)``.
+def _multiply_add(code: Writer) -> Any:
+    """Operation that adds products of `weights` to a sum: of two bfloat16 in a lane, or of a float32."""
+    return dots.dot_bfloat16 if code.types["weights"].dtype == types.uint32 else vectors.fma
+
+
+def dot_tile(rows: int, tokens: int) -> Any:
+    """Make ``tile(weights, w, w_stride, x, x_offset, x_stride, y, y_offset, y_row, y_stride, count, ahead)``.
 
     Adds to y[token, row] the dot product of `rows` weight rows with `tokens` tokens over `count` columns, a
-    multiple of 2 * LANES. Columns lie in lanes, in the order of ``vectors.load_first`` and ``load_second``,
-    which `x` has to follow. With `prefetching`, the line `ahead` elements further on is asked for.
+    multiple of 2 * LANES; rows of the weight lie `w_stride` apart, their results `y_row`. Columns lie in
+    lanes, in the order of ``vectors.load_first`` and ``load_second``, which `x` has to follow. The line
+    `ahead` elements further on is asked for.
     """
 
     def write(code: Writer) -> None:
+        multiply_add = _multiply_add(code)
         sums = code.sums(rows * tokens, FLOATS)
         with code.loop(code["count"], 2 * LANES) as (column, _):
             places = [code.at(code["w"], (row, code["w_stride"]), column) for row in range(rows)]
-            for place in places if prefetching else ():
+            for place in places:
                 code.call(vectors.prefetch, "weights", code.at(place, code["ahead"]))
             for half, load in enumerate((vectors.load_first, vectors.load_second)):
                 loaded = [code.call(load, "weights", place) for place in places]
@@ -143,14 +150,14 @@ def dot_tile(rows: int, tokens: int, prefetching: bool = True) -> Any:
                     x = code.call(vectors.load, "x", at)
                     for row in range(rows):
                         total = sums[row * tokens + token]
-                        total.set(code.call(vectors.fma, loaded[row], x, total.get()))
+                        total.set(code.call(multiply_add, loaded[row], x, total.get()))
         for row in range(rows):
             for token in range(tokens):
-                at = code.at(code["y_offset"], (token, code["y_stride"]), row)
+                at = code.at(code["y_offset"], (token, code["y_stride"]), (row, code["y_row"]))
                 total = code.call(vectors.sum_lanes, sums[row * tokens + token].get())
                 code.call(vectors.add_to, "y", at, total)
 
-    return tile("weights w w_stride x x_offset x_stride y y_offset y_stride count ahead", write)
+    return tile("weights w w_stride x x_offset x_stride y y_offset y_row y_stride count ahead", write)
 
 
 def outer_tile(tokens: int, parts: int) -> Any:
@@ -161,6 +168,7 @@ def outer_tile(tokens: int, parts: int) -> Any:
     """
 
     def write(code: Writer) -> None:
+        multiply_add = _multiply_add(code)
         totals = code.load_sums("sums", tokens * parts, code["s"])
         with code.loop(code["count"]) as (column, _):
             loaded = [
@@ -171,7 +179,7 @@ def outer_tile(tokens: int, parts: int) -> Any:
                 x = code.call(vectors.broadcast, "x", code.at(code["x_offset"], (column, tokens), token))
                 for part in range(parts):
                     total = totals[token * parts + part]
-                    total.set(code.call(vectors.fma, loaded[part], x, total.get()))
+                    total.set(code.call(multiply_add, loaded[part], x, total.get()))
         code.store("sums", [total.get() for total in totals], code["s"])
 
     return tile("weights w x x_offset sums s count", write)
@@ -204,85 +212,113 @@ def add_tile(rows: int, parts: int) -> Any:
     return tile("c c_at c_step a a_at a_step b b_at b_step depth ahead ahead_at ahead_step", write)
 
 
-def packed_tile(tokens: int) -> Any:
-    """Make ``tile(codes, c, chunks, per_group, scales, s, groups, x, ..., sums, ahead)``.
+def packed_tile(tokens: int, panels: int) -> Any:
+    """Make ``tile(codes, scales, first, step, last, chunks, per_group, groups, x, ..., sums, ahead)``.
 
-    Writes to sums[token, row] the products of the 16 rows of a panel with `tokens` tokens. `codes` is int8,
-    or uint8 with two codes of 4 bits in a byte; a chunk has 4 or 8 columns, and every group of columns but
-    the last has `per_group` chunks. `x` holds int8 activations; `x_scales` and `x_sums` have one scale and
-    one sum for every group of the tokens, whose rows lie `groups` apart and begin at `g`.
+    Writes to sums[token, panel, row] the products of the rows of `panels` panels with `tokens` tokens. The
+    panels are `step` apart from `first` on; in place of one beyond `last`, that one is taken again. `codes`
+    is int8, or uint8 with two codes of 4 bits in a byte; a chunk has 4 or 8 columns, and every group of
+    columns but the last has `per_group` chunks. `x` holds int8 activations; `x_scales` and `x_sums` have one
+    scale and one sum for every group of the tokens, whose rows lie `groups` apart and begin at `g`. The line
+    of codes `ahead` bytes further on is asked for.
     """
 
     def write(code: Writer) -> None:
         eight_bits = code.types["codes"].dtype == types.int8
         add_group = _add_int8 if eight_bits else _add_int4
-        begin = vectors.int8_start if eight_bits else vectors.uint4_start
-        sums = code.sums(tokens * PARTS, FLOATS)
+        begin = dots.int8_start if eight_bits else dots.uint4_start
+        taken = [
+            code.smaller(code.at(code["first"], (panel, code["step"])), code["last"])
+            for panel in range(panels)
+        ]
+        codes = [code.at((panel, code["chunks"], 4 * PANEL)) for panel in taken]
+        parts = [(panel, part * LANES) for panel in range(panels) for part in range(PARTS)]
+        sums = code.sums(tokens * len(parts), FLOATS)
         with code.loop(code["groups"]) as (group, _):
             first = code.at((group, code["per_group"]))
             count = code.smaller(code["per_group"], code.builder.sub(code["chunks"], first))
             g_at = [code.at(code["g"], (token, code["groups"]), group) for token in range(tokens)]
             totals = [
-                total for at in g_at for total in code.sums(PARTS, INTS, code.call(begin, "x_sums", at))
+                total for at in g_at for total in code.sums(len(parts), INTS, code.call(begin, "x_sums", at))
             ]
-            add_group(code, totals, tokens, first, count)
+            add_group(code, codes, totals, tokens, first, count)
+            scales = [
+                code.call(
+                    vectors.load,
+                    "scales",
+                    code.at((code.at((taken[panel], code["groups"]), group), PANEL), row),
+                )
+                for panel, row in parts
+            ]
             for token, at in enumerate(g_at):
                 x_scale = code.call(vectors.broadcast, "x_scales", at)
-                for part in range(PARTS):
-                    scale_at = code.at(code["s"], (group, PANEL), part * LANES)
-                    scale = code.call(vectors.load, "scales", scale_at)
+                for number, scale in enumerate(scales, token * len(parts)):
+                    total = code.call(dots.to_floats, totals[number].get())
                     scale = code.call(vectors.multiply, scale, x_scale)
-                    number = token * PARTS + part
-                    total = code.call(vectors.to_floats, totals[number].get())
                     sums[number].set(code.call(vectors.fma, total, scale, sums[number].get()))
         code.store("sums", [total.get() for total in sums])
 
-    weights, activations = "codes c chunks per_group scales s groups", "x x_offset x_stride"
+    weights, activations = "codes scales first step last chunks per_group groups", "x x_offset x_stride"
     return tile(f"{weights} {activations} x_scales x_sums g sums ahead", write)
 
 
-def _load_chunk(code: Writer, chunk: Any) -> list[_Value]:
-    """Codes of a chunk of columns, one register for each part of the panel."""
-    at = code.at(code["c"], (chunk, 4 * PANEL))
-    code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
-    return [code.call(vectors.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)]
+def _load_chunk(code: Writer, panels: list[Any], chunk: Any) -> list[_Value]:
+    """Codes of a chunk of columns, one register for each part of each panel."""
+    loaded = []
+    for panel in panels:
+        at = code.at(panel, (chunk, 4 * PANEL))
+        code.call(vectors.prefetch, "codes", code.at(at, code["ahead"]))
+        loaded += [
+            code.call(dots.load_bytes, "codes", code.at(at, part * 4 * LANES)) for part in range(PARTS)
+        ]
+    return loaded
 
 
-def _add_int8(code: Writer, totals: list[Sum], tokens: int, first: Any, count: Any) -> None:
-    """Add the products of `count` chunks of int8 codes to totals[token * PARTS + part]."""
+def _add_dots(
+    code: Writer, dot: Any, totals: list[Sum], weights: list[_Value], tokens: int, *at: Any
+) -> None:
+    """Add the products of some weights with four activations of every token."""
+    for token in range(tokens):
+        x = code.call(dots.broadcast_bytes, "x", code.at(code["x_offset"], (token, code["x_stride"]), *at))
+        for total, weight in zip(totals[token * len(weights) :], weights, strict=False):
+            total.set(code.call(dot, total.get(), weight, x))
+
+
+def _add_int8(
+    code: Writer, panels: list[Any], totals: list[Sum], tokens: int, first: Any, count: Any
+) -> None:
+    """Add the products of `count` chunks of int8 codes to totals[token, panel, part]."""
     with code.loop(count) as (number, _):
         chunk = code.at(first, number)
-        weights = _load_chunk(code, chunk)
-        for token in range(tokens):
-            x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 4))
-            x = code.call(vectors.broadcast_bytes, "x", x_at)
-            for part in range(PARTS):
-                total = totals[token * PARTS + part]
-                total.set(code.call(vectors.dot_int8, total.get(), weights[part], x))
+        _add_dots(code, dots.dot_int8, totals, _load_chunk(code, panels, chunk), tokens, (chunk, 4))
 
 
-def _add_int4(code: Writer, totals: list[Sum], tokens: int, first: Any, count: Any) -> None:
-    """Add the products of `count` chunks of 4-bit codes, gathered over as many as 16 bits hold."""
-    together = vectors.UINT4_DOTS // 2
+def _add_int4(
+    code: Writer, panels: list[Any], totals: list[Sum], tokens: int, first: Any, count: Any
+) -> None:
+    """Add the products of `count` chunks of 4-bit codes, where 16 bits gather them, as many as these hold."""
 
-    def add_chunks(start: Any, width: int) -> None:
-        gathered = code.sums(tokens * PARTS, INTS)
+    def add_chunk(chunk: Any, totals: list[Sum]) -> None:
+        pairs = _load_chunk(code, panels, chunk)
+        for half, nibbles in enumerate((dots.low_nibbles, dots.high_nibbles)):
+            weights = [code.call(nibbles, pair) for pair in pairs]
+            _add_dots(code, dots.dot_uint4, totals, weights, tokens, (chunk, 8), 4 * half)
+
+    if VNNI:
+        with code.loop(count) as (number, _):
+            add_chunk(code.at(first, number), totals)
+        return
+
+    def gather(start: Any, width: int) -> None:
+        gathered = code.sums(len(totals), INTS)
         for number in range(width):
-            chunk = code.at(first, start, number)
-            pairs = _load_chunk(code, chunk)
-            for half, nibbles in enumerate((vectors.low_nibbles, vectors.high_nibbles)):
-                weights = [code.call(nibbles, pair) for pair in pairs]
-                for token in range(tokens):
-                    x_at = code.at(code["x_offset"], (token, code["x_stride"]), (chunk, 8), 4 * half)
-                    x = code.call(vectors.broadcast_bytes, "x", x_at)
-                    for part in range(PARTS):
-                        total = gathered[token * PARTS + part]
-                        total.set(code.call(vectors.dot_uint4, total.get(), weights[part], x))
+            add_chunk(code.at(first, start, number), gathered)
         for total, part_sum in zip(totals, gathered, strict=True):
-            total.set(code.call(vectors.sum_uint4, total.get(), part_sum.get()))
+            total.set(code.call(dots.sum_uint4, total.get(), part_sum.get()))
 
+    together = dots.UINT4_DOTS // 2
     whole = code.builder.and_(count, _INDEX(-together))
     with code.loop(whole, together) as (start, _):
-        add_chunks(start, together)
+        gather(start, together)
     with code.loop(code.builder.sub(count, whole)) as (rest, _):
-        add_chunks(code.at(whole, rest), 1)
+        gather(code.at(whole, rest), 1)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from minidecilm import costs, write_random_checkpoint
-from minidecilm.catalog import DEMO_FOLDER, Model, comparison, find_model
+from minidecilm.catalog import DEMO_FOLDER, find_model
 from minidecilm.cli.info import comparison_text
 from minidecilm.config import Config, LayerConfig
+from minidecilm.costs.summary import Model, comparison
 from minidecilm.presets import preset
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.quantize import quantize_checkpoint
