@@ -70,7 +70,7 @@ class Clock:
 
     def watch(self, backend: Backend) -> Backend:
         """Return the backend with every operation timed."""
-        operations = {name: getattr(backend, name, None) for name in (*CLOCKED, "linear_together")}
+        operations = {name: getattr(backend, name) for name in (*CLOCKED, "linear_together")}
         found = {name: operation for name, operation in operations.items() if operation is not None}
         return replace(backend, **{name: self._timed(name, operation) for name, operation in found.items()})
 
