@@ -1,17 +1,16 @@
-"""What the machine can do at most, by the names of the arithmetics in which minidecilm multiplies."""
+"""What the machine can do at most, by the arithmetic in which minidecilm multiplies."""
 
 from functools import partial
 
 from benchmarks.peers.scenarios import THREADS
 from minidecilm.backends.numba_backend import probe
 
-_PEAKS = {
+PEAKS = {
     "float32": probe.peak_flops,
     "bfloat16": probe.peak_flops,  # rounded to bfloat16, then multiplied as float32
     "int8": partial(probe.peak_integer_ops, 8),
     "int4": partial(probe.peak_integer_ops, 4),
 }
-ARITHMETICS = tuple(_PEAKS)
 
 
 def bytes_per_second() -> float:
@@ -21,4 +20,4 @@ def bytes_per_second() -> float:
 
 def operations_per_second(arithmetic: str) -> float:
     """Measure how many operations all threads together do in an arithmetic."""
-    return _PEAKS[arithmetic](threads=THREADS)
+    return PEAKS[arithmetic](threads=THREADS)

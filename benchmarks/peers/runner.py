@@ -81,7 +81,7 @@ def race(
         Name of one of SCENARIOS.
     workers : list of Worker
     arithmetic : str
-        One of :data:`benchmarks.peers.peaks.ARITHMETICS`, whose peak is measured too.
+        One of :data:`benchmarks.peers.peaks.PEAKS`, which is measured too.
     reference : str
         Name of the contestant, now or of an earlier race, whose result the others' are compared with.
     rounds : int
