@@ -6,7 +6,8 @@ float64 by the NumPy backend. Perplexity is of the stories' own next tokens. Wri
 
     python -m benchmarks.accuracy
 
-The Numba backend rounds activations too, to int8 with a scale per group of columns, where weights are packed.
+The Numba backend rounds activations too: to int8 with a scale per group of columns where weights are packed,
+and to bfloat16 where that is the arithmetic.
 """
 
 import argparse
@@ -43,8 +44,8 @@ deviation is {logit_deviation:.2f}, against float64 with the same stored bfloat1
 perplexity is {reference_perplexity:.4f}. Bits are those of a weight, scales included. Bounds on the
 change of perplexity: {bounds}.
 
-| backend | weights | KV cache | bits | max error | mean error | top-1 agreement | perplexity | change |
-|---|---|---|---|---|---|---|---|---|\
+| backend | weights | arithmetic | cache | bits | max error | mean error | same top-1 | perplexity | change |
+|---|---|---|---|---|---|---|---|---|---|\
 """
 
 
@@ -56,6 +57,7 @@ class Setting:
     weights: str
     group: int = 0
     kv_cache: str = "float32"
+    dtype: str = "float32"
 
 
 @dataclass
@@ -133,7 +135,8 @@ def measure(
 
 def load(setting: Setting, folder: Path) -> minidecilm.LanguageModel:
     """Load the demo in a setting; packed copies are made in `folder`, once each."""
-    options: dict[str, Any] = {"kv_cache": setting.kv_cache, "backend": setting.backend.split(",")[0]}
+    options = {name: getattr(setting, name) for name in ("kv_cache", "dtype")}
+    options["backend"] = setting.backend.split(",")[0]
     os.environ["MINIDECILM_KERNELS"] = KERNELS[setting.backend]  # read when the backend is made
     if not setting.group:
         return minidecilm.load("demo", weights=setting.weights, **options)
@@ -145,15 +148,26 @@ def load(setting: Setting, folder: Path) -> minidecilm.LanguageModel:
 
 
 def settings(backends: Iterable[str]) -> Iterator[Setting]:
-    """Every storage of weights with a float32 cache; the main ones with a bfloat16 cache too."""
+    """Every storage of weights with a float32 cache; the main ones with a bfloat16 cache too.
+
+    Numba also multiplies in bfloat16 what is stored so.
+    """
     for backend in backends:
         for kv_cache in ("float32", "bfloat16"):
             yield Setting(backend, "stored", 0, kv_cache)
             if kv_cache == "float32":
                 yield Setting(backend, "float32", 0, kv_cache)
+            if backend != "numpy":
+                yield Setting(backend, "stored", 0, kv_cache, "bfloat16")
             for weights in BOUNDS:
                 for group in GROUPS if kv_cache == "float32" else (64,):
                     yield Setting(backend, weights, group, kv_cache)
+
+
+def arithmetic(run: dict[str, Any]) -> str:
+    """Name what weights and activations are when they are multiplied."""
+    integers = run["group"] and run["backend"] != "numpy"
+    return "int8" if integers else run["dtype"]
 
 
 def page(result: dict[str, Any]) -> str:
@@ -164,7 +178,8 @@ def page(result: dict[str, Any]) -> str:
     for run in result["runs"]:
         weights = f"{run['weights']}, group {run['group']}" if run["group"] else run["weights"]
         lines.append(
-            f"| {run['backend']} | {weights} | {run['kv_cache']} | {run['bits_per_weight']:.2f} "
+            f"| {run['backend']} | {weights} | {arithmetic(run)} | {run['kv_cache']} "
+            f"| {run['bits_per_weight']:.2f} "
             f"| {run['max_error']:.2g} | {run['mean_error']:.2g} | {run['top1_agreement']:.2%} "
             f"| {run['perplexity']:.4f} | {run['perplexity'] / base - 1:+z.3%} |"
         )

@@ -6,36 +6,40 @@ Reads the models that ``benchmarks.peers`` made, and its result:
 """
 
 import argparse
-import json
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from benchmarks.common import RESULTS, describe, spread, table, write_result
-from benchmarks.peers.contestants import MODELS
+from benchmarks.common import (
+    cpu_folder,
+    cpu_folders,
+    cpu_title,
+    describe,
+    read_result,
+    spread,
+    table,
+    write_result,
+)
+from benchmarks.peers import peaks
+from benchmarks.peers.contestants import COMPILED, ENTRIES, GROUPS
+from benchmarks.peers.goals import least_seconds
 from benchmarks.peers.ours import Model
-from benchmarks.peers.play import models_folder, network
-from benchmarks.peers.scenarios import ATTENDING, FEEDING, HEAD_DIM, HEADS, KV_HEADS, THREADS, Attending
-from benchmarks.tables import goal_name
-from minidecilm import Config, costs
+from benchmarks.peers.play import models_folder
+from benchmarks.peers.scenarios import FEEDING, THREADS
+from benchmarks.tables import config, goal_name
 from minidecilm.backends import Backend
-from minidecilm.backends.numba_backend.probe import peak_flops, peak_integer_ops, read_bandwidth
 
 _AGREEMENT = 1.15  # two medians of the same call within this factor are taken for the same
 
 CLOCKED = ("linear", "attention", "rms_norm", "rotate", "swiglu", "embedding")
-PEAKS = {"float32": peak_flops, "int8": partial(peak_integer_ops, 8), "int4": partial(peak_integer_ops, 4)}
 
 PAGE = """\
-# What limits minidecilm
+# What limits minidecilm: {cpu}
 
 Made by `python -m benchmarks.limits` from the models and the result of `python -m benchmarks.peers`.
 
@@ -45,7 +49,7 @@ Made by `python -m benchmarks.limits` from the models and the result of `python 
 
 Medians of {rounds} rounds. "Other operations" are RMSNorm, rotary, SwiGLU and embedding; the rest is Python
 between them. A product's limit is the longer of two times: to read its weights at the read bandwidth, and to
-multiply at the peak of its arithmetic (float32 for bf16 weights, integers for int8 and int4).
+multiply at the peak of its arithmetic.
 
 {profile}
 {disagreements}## Goals that were missed
@@ -66,24 +70,29 @@ class Clock:
 
     def watch(self, backend: Backend) -> Backend:
         """Return the backend with every operation timed."""
-        return replace(backend, **{name: self._timed(name, getattr(backend, name)) for name in CLOCKED})
+        operations = {name: getattr(backend, name) for name in (*CLOCKED, "linear_together")}
+        found = {name: operation for name, operation in operations.items() if operation is not None}
+        return replace(backend, **{name: self._timed(name, operation) for name, operation in found.items()})
 
     def _timed(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        part = name.removesuffix("_together")
+
+        def timed(x: Any, *others: Any) -> Any:
             start = time.perf_counter()
-            result = operation(*arguments)
-            self.seconds[name] += time.perf_counter() - start
-            if name == "linear":
-                x, weight = arguments
-                self.products[weight.nbytes, 2 * x.size * weight.shape[0]] += 1
+            result = operation(x, *others)
+            self.seconds[part] += time.perf_counter() - start
+            if part == "linear":
+                for weight in others:
+                    self.products[weight.nbytes, 2 * x.size * weight.shape[0]] += 1
             return result
 
         return timed
 
 
-def profile(models: Path, weights: str, scenario: str, rounds: int) -> dict[str, Any]:
-    """Time the operations of one model in one scenario."""
-    contestant = Model(models, **MODELS[f"minidecilm {weights}"].options)
+def profile(models: Path, group: str, scenario: str, rounds: int) -> dict[str, Any]:
+    """Time the operations of minidecilm's model in a group, in one scenario."""
+    ours = COMPILED[group]
+    contestant = Model(models, **ENTRIES[ours].options)
     plain = contestant.model.backend
     seconds, clocks = [], []
     for _ in range(rounds + 1):
@@ -98,9 +107,10 @@ def profile(models: Path, weights: str, scenario: str, rounds: int) -> dict[str,
         contestant.model.backend = plain
     products = [[*product, count / len(calls)] for product, count in clock.products.items()]
     return {
-        "weights": weights,
+        "contestant": ours,
+        "group": group,
         "scenario": scenario,
-        "arithmetic": "float32" if weights == "bf16" else weights,
+        "arithmetic": GROUPS[group].arithmetic,
         # The first round loads and compiles.
         "seconds_per_call": spread(seconds[1:]),
         "seconds_of": {name: median(clock[name] for clock in clocks[1:]) for name in CLOCKED},
@@ -110,36 +120,8 @@ def profile(models: Path, weights: str, scenario: str, rounds: int) -> dict[str,
 
 def measure_limits() -> dict[str, float]:
     """What the machine can do: bytes read, and operations in each arithmetic, per second."""
-    peaks = {name: peak(threads=THREADS) for name, peak in PEAKS.items()}
-    return {"read_bytes_per_second": read_bandwidth(threads=THREADS), **peaks}
-
-
-def least_seconds(
-    goal: dict[str, Any], peers: dict[str, Any], peaks: dict[str, float]
-) -> tuple[float, float]:
-    """Shortest times that the machine allows for the reading and the arithmetic of a goal's call.
-
-    The limits of memory and float32 are those of the rounds in which the goal was measured.
-    """
-    race = peers["scenarios"][goal["scenario"]]
-    measured = {name: rates["median"] for name, rates in race["limits"].items()}
-    scenario = (FEEDING | ATTENDING)[goal["scenario"]]
-    if isinstance(scenario, Attending):
-        pairs = int(np.tri(scenario.queries, scenario.keys, scenario.keys - scenario.queries).sum())
-        nbytes, operations = 2 * scenario.keys * KV_HEADS * HEAD_DIM * 4, 4 * HEADS * HEAD_DIM * pairs
-        peak = measured["flops"]
-    else:
-        described = dict(peers["network"])
-        for key in ("parameters", "weights"):
-            del described[key]
-        config = Config.from_dict(described)
-        past = scenario.past + (scenario.steps - 1) * scenario.tokens // 2
-        operations = costs.forward_flops(config, scenario.batch, scenario.tokens, past)
-        nbytes = peers["contestants"][goal["ours"]]["streamed_bytes"]
-        nbytes += costs.kv_cache_bytes(config, scenario.batch, past + scenario.tokens, "float32")
-        storage = goal["ours"].removeprefix("minidecilm ")
-        peak = peaks.get(storage, measured["flops"])
-    return nbytes / measured["read_bytes_per_second"], operations / peak
+    operations = {name: peaks.operations_per_second(name) for name in peaks.PEAKS}
+    return {"bytes_per_second": peaks.bytes_per_second(), **operations}
 
 
 def profile_rows(profiles: list[dict[str, Any]], limits: dict[str, float]) -> Iterator[list[str]]:
@@ -149,10 +131,10 @@ def profile_rows(profiles: list[dict[str, Any]], limits: dict[str, float]) -> It
         linear, attention = parts.pop("linear"), parts.pop("attention")
         others = sum(parts.values())
         products = one["products_bytes_operations_count"]
-        bandwidth, peak = limits["read_bytes_per_second"], limits[one["arithmetic"]]
+        bandwidth, peak = limits["bytes_per_second"], limits[one["arithmetic"]]
         least = sum(max(nbytes / bandwidth, ops / peak) * count for nbytes, ops, count in products)
         yield [
-            f"{one['scenario']}: {one['weights']}",
+            f"{one['scenario']}: {one['contestant']}",
             f"{total * 1e3:.0f}",
             f"{linear / total:.1%}",
             f"{attention / total:.1%}",
@@ -164,13 +146,17 @@ def profile_rows(profiles: list[dict[str, Any]], limits: dict[str, float]) -> It
         ]
 
 
-def missed_rows(peers: dict[str, Any], peaks: dict[str, float]) -> Iterator[list[str]]:
-    """One row per missed goal."""
+def missed_rows(peers: dict[str, Any]) -> Iterator[list[str]]:
+    """One row per missed goal; the limits are those of the rounds in which it was measured."""
     for goal in peers["goals"]:
         if goal["reached"]:
             continue
-        reading, computing = least_seconds(goal, peers, peaks)
-        seconds = peers["scenarios"][goal["scenario"]]["contestants"][goal["ours"]]["seconds"]["median"]
+        race, ours = peers["groups"][goal["group"]][goal["scenario"]], goal["ours"]
+        streamed = peers["contestants"][ours].get("streamed_bytes", 0)
+        reading, computing = least_seconds(
+            race, streamed, *(rate["median"] for rate in race["limits"].values())
+        )
+        seconds = race["contestants"][ours]["seconds"]["median"]
         least, reached = max(reading, computing), goal["ratio"]["median"]
         yield [
             goal_name(goal),
@@ -178,7 +164,7 @@ def missed_rows(peers: dict[str, Any], peaks: dict[str, float]) -> Iterator[list
             f"{reached:.2f}",
             f"{reached * seconds / least:.2f}",
             *(
-                f"{time * 1e3:#,.3g}" if time < 1 else f"{time * 1e3:,.0f}"
+                f"{time * 1e3:#.3g}" if time < 0.1 else f"{time * 1e3:,.0f}"
                 for time in (reading, computing, seconds)
             ),
             f"{least / seconds:.0%}",
@@ -189,10 +175,10 @@ def disagreements(results: dict[str, Any], peers: dict[str, Any]) -> str:
     """Name the calls that took another time beside the peers than here, alone on the machine."""
     found = []
     for one in results["profiles"]:
-        race = peers["scenarios"][one["scenario"]]["contestants"][f"minidecilm {one['weights']}"]
+        race = peers["groups"][one["group"]][one["scenario"]]["contestants"][one["contestant"]]
         raced, alone = race["seconds"]["median"], one["seconds_per_call"]["median"]
         if not 1 / _AGREEMENT < raced / alone < _AGREEMENT:
-            found.append(f"{one['scenario']}, {one['weights']}: {raced * 1e3:,.0f} ms")
+            found.append(f"{one['scenario']}, {one['contestant']}: {raced * 1e3:,.0f} ms")
     if not found:
         return ""
     text = f"In `peers.md` some calls took another time, for a reason that is not known: {'; '.join(found)}."
@@ -203,14 +189,15 @@ def page(results: dict[str, Any], peers: dict[str, Any]) -> str:
     """Fill in the page."""
     limits = results["limits"]
     setting = (
-        f"{results['cpu']}, {results['threads']} threads: reads {limits['read_bytes_per_second'] / 1e9:.1f} "
-        f"GB/s, computes {limits['float32'] / 1e9:.0f} GFLOP/s in float32, {limits['int8'] / 1e9:.0f} GOP/s "
-        f"with minidecilm's instructions for int8 weights and {limits['int4'] / 1e9:.0f} GOP/s with those "
-        "for int4, the unpacking of partial sums left out (the probe of `minidecilm bench`, best of some "
-        "passes). VNNI multiplies and adds with one instruction what AVX2 does with several, so the "
-        "integer peaks are what differs most between CPUs."
+        f"{results['cpu']}, {results['threads']} threads: reads {limits['bytes_per_second'] / 1e9:.1f} "
+        f"GB/s, computes {limits['float32'] / 1e9:.0f} GFLOP/s in float32, {limits['bfloat16'] / 1e9:.0f} in "
+        f"products of bfloat16, {limits['int8'] / 1e9:.0f} GOP/s with minidecilm's instructions for int8 "
+        f"weights and {limits['int4'] / 1e9:.0f} GOP/s with those for int4, the unpacking of partial sums "
+        "left out (the probe of `minidecilm bench`, best of some passes). VNNI multiplies and adds with one "
+        "instruction what AVX2 does with several, so the integer peaks are what differs most between CPUs."
     )
     return PAGE.format(
+        cpu=cpu_title(peers),
         setting=textwrap.fill(setting, 110),
         rounds=results["rounds"],
         profile=table(
@@ -223,7 +210,7 @@ def page(results: dict[str, Any], peers: dict[str, Any]) -> str:
         disagreements=disagreements(results, peers),
         missed=table(
             ["goal", "wanted", "reached", "allowed", "reading ms", "arithmetic ms", "took ms", "of limit"],
-            missed_rows(peers, limits),
+            missed_rows(peers),
         ),
     )  # fmt: skip
 
@@ -234,33 +221,37 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--work", type=Path, help="folder given to benchmarks.peers; without: only the page")
+    parser.add_argument("--work", type=Path, help="folder given to benchmarks.peers; without: only the pages")
     parser.add_argument("--rounds", type=int, default=3, help="counted ones (default: 3)")
     arguments = parser.parse_args()
-    result, peers = RESULTS / "limits.json", json.loads((RESULTS / "peers.json").read_text())
     if arguments.work:
-        config = network(peers["network"]["num_key_value_heads_per_layer"], tiny=False)
-        models = models_folder(config, arguments.work)
-        before = measure_limits()
-        profiles = [
-            profile(models, weights, scenario, arguments.rounds)
-            for weights in ("bf16", "int8", "int4")
-            for scenario in FEEDING
-        ]
-        # The memory of a shared machine is not equally fast all the time: what it gave at its best counts.
-        limits = {name: max(rate, before[name]) for name, rate in measure_limits().items()}
-        write_result(
-            result,
-            {
-                "what": "where the time of a call goes, beside the limits of the machine",
-                **describe("numpy", "numba", "ml_dtypes"),
-                "threads": THREADS,
-                "rounds": arguments.rounds,
-                "limits": limits,
-                "profiles": profiles,
-            },
-        )
-    (RESULTS / "limits.md").write_text(page(json.loads(result.read_text()), peers), encoding="utf-8")
+        measure(arguments.work, arguments.rounds)
+    for folder in cpu_folders():
+        results = read_result(folder, "limits")
+        if results:
+            text = page(results, read_result(folder, "peers"))
+            (folder / "limits.md").write_text(text, encoding="utf-8")
+
+
+def measure(work: Path, rounds: int) -> None:
+    """Profile the models that were raced on this CPU; store what was found beside the race."""
+    peers = read_result(cpu_folder(), "peers")
+    if peers is None:
+        raise SystemExit(f"no race was measured on this CPU: first python -m benchmarks.peers --work {work}")
+    models = models_folder(config(peers["network"]), work)
+    before = measure_limits()
+    profiles = [profile(models, group, scenario, rounds) for group in COMPILED for scenario in FEEDING]
+    # The memory of a shared machine is not equally fast all the time: what it gave at its best counts.
+    limits = {name: max(rate, before[name]) for name, rate in measure_limits().items()}
+    result = {
+        "what": "where the time of a call goes, beside the limits of the machine",
+        **describe("numpy", "numba", "ml_dtypes"),
+        "threads": THREADS,
+        "rounds": rounds,
+        "limits": limits,
+        "profiles": profiles,
+    }
+    write_result(cpu_folder() / "limits.json", result)
 
 
 if __name__ == "__main__":

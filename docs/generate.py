@@ -4,15 +4,15 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib.util import find_spec
 from operator import mul
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, calculators, limits, tables
-from benchmarks.common import RESULTS, brief, spread, table
+from benchmarks import accuracy, calculators, first_use, limits, tables
+from benchmarks.common import RESULTS, brief, cpu_folders, read_result, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
@@ -130,20 +130,38 @@ def demo_header() -> str:
 
 def benchmark_pages() -> dict[str, str]:
     """Pages of all stored measurements, by name."""
-    found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
-    }
+    found = {path.stem: read_result(RESULTS, path.stem) for path in sorted(RESULTS.glob("*.json"))}
     pages = {
-        "peers": tables.page(found["peers"]),
-        "limits": limits.page(found["limits"], found["peers"]),
         "accuracy": accuracy.page(found["accuracy"]),
         "calculators": calculators.page(found["calculators"]),
         "full_size": full_size(found["full_size"], found["full_size_numpy"]),
         "open_checkpoint": open_checkpoint(found["open_checkpoint"]),
         "import_time": import_time(found["import_time"]),
     }
-    scripts = {name: f"`python -m benchmarks.{name}`" for name in pages}
-    return {name: f"{text}\n{origin(name, found[name], scripts[name])}" for name, text in pages.items()}
+    return {
+        **{name: f"{text}\n{origin(name, found[name], script(name))}" for name, text in pages.items()},
+        "peers": of_every_cpu(tables.page, "peers"),
+        "limits": of_every_cpu(limits.page, "limits", "peers"),
+        "first_use": of_every_cpu(first_use.page, "first_use"),
+    }
+
+
+def script(name: str) -> str:
+    """Command that made a measurement."""
+    return f"`python -m benchmarks.{name}`"
+
+
+def of_every_cpu(page: Callable[..., str], name: str, *others: str) -> str:
+    """Pages of one measurement, one below the other, for all CPUs on which it was made.
+
+    `others` are results that a page takes too.
+    """
+    parts = []
+    for folder in cpu_folders():
+        results = [read_result(folder, each) for each in (name, *others)]
+        if all(results):
+            parts.append(f"{page(*results)}\n{origin(f'{folder.name}/{name}', results[0], script(name))}")
+    return "\n".join(parts)
 
 
 def origin(name: str, result: dict[str, Any], script: str) -> str:

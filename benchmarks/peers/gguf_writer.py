@@ -1,5 +1,6 @@
 """The checkpoint as a GGUF file of llama.cpp's ``deci`` architecture, which takes KV heads per layer."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import gguf
 import numpy as np
 
 import minidecilm
-from benchmarks.peers.scenarios import Array
+from benchmarks.peers.scenarios import THREADS, Array
+
+FLOATS = ("F32", "BF16")
 
 
 def ensure_gguf(models: Path, storage: str) -> Path:
@@ -18,15 +21,31 @@ def ensure_gguf(models: Path, storage: str) -> Path:
     models : Path
         Holds the folder ``checkpoint``.
     storage : str
-        Of every matrix, embedding and head included: "F32", "BF16", "Q8_0" or "Q4_0". Norm weights
-        are float32.
+        "F32" or "BF16": of every matrix, norm weights are float32. Or what llama.cpp's quantiser makes of
+        the BF16 file by default, such as "Q8_0", "Q4_0" or "Q4_K_M"; it keeps more bits of the head.
     """
     file = models / f"{storage}.gguf"
     if not file.exists():
         partial = file.with_suffix(".part")
-        _write(models / "checkpoint", partial, gguf.GGMLQuantizationType[storage])
+        if storage in FLOATS:
+            _write(models / "checkpoint", partial, gguf.GGMLQuantizationType[storage])
+        else:
+            _quantize(ensure_gguf(models, "BF16"), partial, storage)
         os.rename(partial, file)
     return file
+
+
+def _quantize(source: Path, file: Path, storage: str) -> None:
+    import llama_cpp  # only in the environment of the peers
+
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, None)  # else a line for every tensor
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{storage}")
+    parameters.nthread = THREADS
+    failure = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(file), ctypes.byref(parameters))
+    if failure:
+        raise RuntimeError(f"llama_model_quantize returned {failure}")
 
 
 def _write(checkpoint: Path, file: Path, matrices: gguf.GGMLQuantizationType) -> None:

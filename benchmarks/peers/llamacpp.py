@@ -15,8 +15,13 @@ _MAX_TOKENS = 2048  # of one call: llama.cpp's default n_batch
 class Model(scenarios.Model):
     """A GGUF file of the checkpoint.
 
-    Keys and values are float16, and flash attention is used where llama.cpp picks it: its defaults. With
-    `exact` they are float32, and it is not.
+    Keys and values are float16, and flash attention is used where llama.cpp picks it, as it does here: its
+    defaults. With `exact` they are float32, and it is not.
+
+    Tried on one wide layer in BF16 and Q4_0, seconds of CPU with one thread: no flash attention, a
+    memory-mapped file and micro-batches of 128 tokens in place of 512 make no difference beyond what two
+    runs differ by. Weights that are not repacked (`use_extra_bufts` off) let Q4_0 read a prompt at 0.7 of
+    the speed. So the defaults stand, but for the threads, which are as many as everybody's.
     """
 
     def __init__(self, models: Path, storage: str, exact: bool = False) -> None:

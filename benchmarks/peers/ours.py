@@ -13,10 +13,18 @@ from minidecilm.backends import create_backend
 
 
 class Model(scenarios.Model):
-    """A checkpoint, memory-mapped if its weights are taken as stored; keys and values in float32."""
+    """A checkpoint, memory-mapped if its weights are taken as stored; keys and values as `dtype` has them."""
 
-    def __init__(self, models: Path, backend: str, folder: str, weights: str = "stored") -> None:
-        self.model = minidecilm.load(models / folder, backend=backend, weights=weights).model
+    def __init__(
+        self,
+        models: Path,
+        folder: str,
+        backend: str = "numba",
+        weights: str = "stored",
+        dtype: str = "float32",
+    ) -> None:
+        loaded = minidecilm.load(models / folder, backend=backend, weights=weights, dtype=dtype)
+        self.model = loaded.model
         self.vocab_size = self.model.config.vocab_size
         self.kernels = self.model.backend.kernels
         streamed = costs.streamed_weights(self.model.config)

@@ -1,73 +1,84 @@
-"""One run: prepare the models, let every contestant load, and time all of them."""
+"""One run: prepare the models, then let one group of contestants after the other load, race and end."""
 
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import minidecilm
-from benchmarks.common import describe, spread
-from benchmarks.peers.contestants import ATTENTIONS, EXACT, MODELS, Entry
-from benchmarks.peers.gguf_writer import ensure_gguf
-from benchmarks.peers.goals import GOALS, Goal
+from benchmarks.common import cpu_flags, describe
+from benchmarks.peers.contestants import ATTENTION_REFERENCE, ENTRIES, EXACT, GROUPS, REFERENCE
+from benchmarks.peers.goals import GOALS
 from benchmarks.peers.runner import Worker, race
-from benchmarks.peers.scenarios import ATTENDING, FEEDING, THREADS
+from benchmarks.peers.scenarios import ATTENDING, PREFILL, SCENARIOS, THREADS
 from minidecilm.weights.quantize import quantize_checkpoint
 
-CPU_FLAGS = (
-    "avx2",
-    "fma",
-    "f16c",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_bf16",
-    "amx_int8",
-)
 PACKED = ("int8", "int4")
 TINY = {"hidden_size": 512, "num_attention_heads": 8, "head_dim": 64, "vocab_size": 1024}
 
 
-def play(work: Path, kv_heads: list[int], rounds: int, tiny: bool) -> dict[str, Any]:
+def play(work: Path, kv_heads: list[int], groups: list[str], rounds: int, tiny: bool) -> dict[str, Any]:
     """Make a whole run; return what is stored of it."""
     config = network(kv_heads, tiny)
-    entries = MODELS | EXACT if tiny else MODELS
-    models = prepare_models(config, entries, work)
-    outputs, logs = work / "outputs", work / "logs"
+    models = prepare_models(config, work, tiny)
+    outputs, logs = models / "outputs", work / "logs"
     for folder in (outputs, logs):
         folder.mkdir(exist_ok=True)
-    races, descriptions = {}, {}
+    races: dict[str, dict[str, Any]] = {}
+    contestants: dict[str, Any] = {}
     start = time.monotonic()
-    for names, scenarios, reference in (
-        (entries, FEEDING, "minidecilm NumPy f32"),
-        (ATTENTIONS, ATTENDING, "minidecilm NumPy attention"),
-    ):
+    for name, group in GROUPS.items():
+        if name not in groups:
+            continue
+        attentions = group.scenarios is ATTENDING
+        names = [*group.entries, *(EXACT if tiny and name == "bfloat16" else ())]
+        guest = min(group.guests, key=partial(prefill_seconds, races), default=None)
         with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(name, models, logs)) for name in names]
-            for scenario in scenarios:
-                print(f"{time.monotonic() - start:4.0f} s: {scenario}", flush=True)
-                races[scenario] = race(scenario, workers, reference, rounds, outputs)
-            descriptions |= {worker.name: worker.description for worker in workers}
+            workers = [stack.enter_context(Worker(one, models, logs)) for one in names]
+            contestants |= {worker.name: worker.description for worker in workers}
+            guests = [] if guest is None else [stack.enter_context(Worker(guest, models, logs))]
+            races[name] = {}
+            for scenario in group.scenarios:
+                print(f"{time.monotonic() - start:4.0f} s: {name}: {scenario}", flush=True)
+                races[name][scenario] = {
+                    **SCENARIOS[scenario].needs(config),
+                    **race(
+                        scenario,
+                        workers + guests * (scenario == PREFILL),
+                        group.arithmetic,
+                        ATTENTION_REFERENCE if attentions else REFERENCE,
+                        rounds,
+                        outputs,
+                    ),
+                }
+    print(f"{time.monotonic() - start:4.0f} s in all", flush=True)
     packages = ("numpy", "numba", "ml_dtypes", "torch", "transformers", "llama_cpp_python", "gguf")
+    flags = cpu_flags()
     return {
         "what": "one network in several engines, in alternation: seconds a call, median of each round",
         **describe(*packages),
-        "cpu_flags": cpu_flags(),
         "threads": THREADS,
         "network": {**config.to_dict(), "parameters": config.num_parameters, "weights": "random"},
         "rounds": rounds,
-        "goals": [judge(goal, races[goal.scenario], descriptions[goal.ours]) for goal in GOALS],
-        "contestants": descriptions,
-        "scenarios": races,
+        "goals": [
+            goal.judge(
+                races[goal.group][goal.scenario], contestants[goal.ours].get("streamed_bytes", 0), flags
+            )
+            for goal in GOALS
+            if goal.group in races
+        ],
+        "contestants": contestants,
+        "groups": races,
     }
 
 
-def judge(goal: Goal, race_result: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
-    """Lay what was reached beside a goal."""
-    ratio = spread(goal.ratios(race_result, description.get("streamed_bytes")))
-    return {**asdict(goal), "ratio": ratio, "reached": ratio["median"] >= goal.at_least}
+def prefill_seconds(races: dict[str, dict[str, Any]], name: str) -> float:
+    """How long a contestant of an earlier group took to read the prompt; no end where it was not asked."""
+    found = [group[PREFILL]["contestants"] for group in races.values() if PREFILL in group]
+    return min((entries[name]["seconds"]["median"] for entries in found if name in entries), default=inf)
 
 
 def network(kv_heads: list[int], tiny: bool) -> minidecilm.Config:
@@ -84,8 +95,10 @@ def models_folder(config: minidecilm.Config, work: Path) -> Path:
     return work / "models" / f"{config.hidden_size}x{heads}"
 
 
-def prepare_models(config: minidecilm.Config, entries: dict[str, Entry], work: Path) -> Path:
+def prepare_models(config: minidecilm.Config, work: Path, tiny: bool) -> Path:
     """Write the checkpoint in all forms that are not there; return the folder of all."""
+    from benchmarks.peers.gguf_writer import ensure_gguf  # needs what is installed in the environment
+
     models = models_folder(config, work)
     models.mkdir(parents=True, exist_ok=True)
     if not (models / "checkpoint").exists():
@@ -93,14 +106,7 @@ def prepare_models(config: minidecilm.Config, entries: dict[str, Entry], work: P
     for weights in PACKED:
         if not (models / weights).exists():
             quantize_checkpoint(models / "checkpoint", models / weights, weights)
-    for entry in entries.values():
-        if entry.module == "llamacpp":
+    for name, entry in ENTRIES.items():
+        if entry.module == "llamacpp" and (tiny or name not in EXACT):
             ensure_gguf(models, entry.options["storage"])
     return models
-
-
-def cpu_flags() -> list[str]:
-    """Those of CPU_FLAGS that this CPU has."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    found = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return [flag for flag in CPU_FLAGS if flag in found]

@@ -12,10 +12,11 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.common import spread
+from benchmarks.peers import peaks
 from benchmarks.peers.environment import ROOT
-from benchmarks.peers.scenarios import SCENARIOS, THREADS
-from minidecilm.backends.numba_backend.probe import peak_flops, read_bandwidth
+from benchmarks.peers.scenarios import SCENARIOS
 
+FAR_BEHIND = 4
 _SETTLE_SECONDS = 0.3  # between contestants: longer than the threads of any library spin
 _QUIET_SHARE, _ATTEMPTS = 0.05, 3  # of all cores' time for others; a busier round is made again, so often
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -66,16 +67,23 @@ class Worker:
         return json.loads(line)
 
 
-def race(scenario: str, workers: list[Worker], reference: str, rounds: int, outputs: Path) -> dict[str, Any]:
+def race(
+    scenario: str, workers: list[Worker], arithmetic: str, reference: str, rounds: int, outputs: Path
+) -> dict[str, Any]:
     """Time all workers in one scenario.
+
+    A worker that takes FAR_BEHIND times as long as the fastest in the first round is left out of the others:
+    minutes in which nothing would be learnt.
 
     Parameters
     ----------
     scenario : str
         Name of one of SCENARIOS.
     workers : list of Worker
+    arithmetic : str
+        One of :data:`benchmarks.peers.peaks.PEAKS`, which is measured too.
     reference : str
-        Name of the worker whose result the others' are compared with.
+        Name of the contestant, now or of an earlier race, whose result the others' are compared with.
     rounds : int
         Times that each worker is asked, not counting once before: to compile, and to compare results.
     outputs : Path
@@ -88,21 +96,23 @@ def race(scenario: str, workers: list[Worker], reference: str, rounds: int, outp
         round; and which part of all cores' time went to anything but the contestant at work, be it an idle
         one or another program.
     """
-    files = {worker.name: outputs / f"{worker.name}.npy" for worker in workers}
+    files = {worker.name: result_file(outputs, scenario, worker.name) for worker in workers}
     for worker in workers:
         worker.ask(scenario, files[worker.name])
-    expected = np.load(files[reference])
+    expected = np.load(result_file(outputs, scenario, reference))
     seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
-    limits: dict[str, list[float]] = {"read_bytes_per_second": [], "flops": []}
+    limits: dict[str, list[float]] = {"bytes_per_second": [], "operations_per_second": []}
     foreign: list[float] = []
     for number in range(rounds):
-        limits["read_bytes_per_second"].append(read_bandwidth(threads=THREADS))
-        limits["flops"].append(peak_flops(threads=THREADS))
+        limits["bytes_per_second"].append(peaks.bytes_per_second())
+        limits["operations_per_second"].append(peaks.operations_per_second(arithmetic))
         first = number % len(workers)
         for worker in workers[first:] + workers[:first]:
             share, took = quiet_round(worker, scenario)
             seconds[worker.name].append(took)
             foreign.append(share)
+        fastest = min(times[0] for times in seconds.values())
+        workers = [worker for worker in workers if seconds[worker.name][0] < FAR_BEHIND * fastest]
     return {
         "tokens_per_call": SCENARIOS[scenario].tokens_per_call,
         "contestants": {
@@ -112,6 +122,11 @@ def race(scenario: str, workers: list[Worker], reference: str, rounds: int, outp
         "limits": {name: spread(values) for name, values in limits.items()},
         "foreign_share": spread(foreign),
     }
+
+
+def result_file(outputs: Path, scenario: str, name: str) -> Path:
+    """Where the last result of a contestant in a scenario lies."""
+    return outputs / f"{scenario}, {name}.npy"
 
 
 def quiet_round(worker: Worker, scenario: str) -> tuple[float, float]:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minidecilm import Config, costs
+
 THREADS = 2
 HEADS, KV_HEADS, HEAD_DIM = 32, 4, 128  # of the attention calls
 
@@ -78,6 +80,10 @@ class Scenario(ABC):
     def tokens_per_call(self) -> int:
         """New tokens of one call, in all rows together."""
 
+    @abstractmethod
+    def needs(self, config: Config) -> dict[str, int]:
+        """Count the ``operations`` of a call, and the ``cache_bytes`` of float32 keys and values it reads."""
+
     def run(self, contestant: Contestant) -> tuple[float, Array]:
         """Make the calls of one round; return the median of their durations, and the last result."""
         times = []
@@ -112,6 +118,14 @@ class Feeding(Scenario):
         """Of all rows."""
         return self.batch * self.tokens
 
+    def needs(self, config: Config) -> dict[str, int]:
+        """Of the call in the middle."""
+        past = self.past + (self.steps - 1) * self.tokens // 2
+        return {
+            "operations": costs.forward_flops(config, self.batch, self.tokens, past),
+            "cache_bytes": costs.kv_cache_bytes(config, self.batch, past + self.tokens, "float32"),
+        }
+
 
 @dataclass(frozen=True)
 class Attending(Scenario):
@@ -142,11 +156,20 @@ class Attending(Scenario):
         """Of the one row."""
         return self.queries
 
+    def needs(self, config: Config) -> dict[str, int]:
+        """Every query meets the keys up to its own; the network has no part in it."""
+        pairs = int(np.tri(self.queries, self.keys, self.keys - self.queries).sum())
+        return {
+            "operations": 4 * HEADS * HEAD_DIM * pairs,
+            "cache_bytes": 2 * self.keys * KV_HEADS * HEAD_DIM * 4,
+        }
 
+
+ONE, EIGHT, PREFILL = "decode, batch 1", "decode, batch 8", "prefill, 512 tokens"
 FEEDING: dict[str, Scenario] = {
-    "decode, batch 1": Feeding(batch=1, past=16, tokens=1, steps=16),
-    "decode, batch 8": Feeding(batch=8, past=16, tokens=1, steps=8),
-    "prefill, 512 tokens": Feeding(batch=1, past=0, tokens=512, steps=1),
+    ONE: Feeding(batch=1, past=8, tokens=1, steps=12),
+    EIGHT: Feeding(batch=8, past=8, tokens=1, steps=6),
+    PREFILL: Feeding(batch=1, past=0, tokens=512, steps=1),
 }
 ATTENDING: dict[str, Scenario] = {
     "attention, 1 token on 4096": Attending(queries=1, keys=4096, steps=48, caches=8),

@@ -170,9 +170,9 @@ def test_every_figure_of_the_analysis_names_its_script():
 
 def test_every_benchmark_names_its_date(site):
     text = shown(site / "benchmarks.html")
-    for file in generate.RESULTS.glob("*.json"):
-        date = json.loads(file.read_text(encoding="utf-8"))["date"]
-        assert re.search(rf"Measured on {date}[^\n]*wrote benchmarks/results/{file.name}", text), file.name
+    for file in generate.RESULTS.rglob("*.json"):
+        date, name = json.loads(file.read_text(encoding="utf-8"))["date"], file.relative_to(generate.RESULTS)
+        assert re.search(rf"Measured on {date}[^\n]*wrote benchmarks/results/{name}", text), name
 
 
 def test_config_keys_are_those_that_are_read():
