@@ -74,7 +74,7 @@ class LanguageModel:
         model, folder = self.model, self.checkpoint.folder.absolute()
         return (
             f"<LanguageModel {hub_name(folder) or folder.name}: {self.config.num_parameters:,} parameters, "
-            f"backend={self.backend.name}, dtype={model.dtype}, rope={model.rope_policy}>"
+            f"backend={self.backend.name}, dtype={model.multiplies_in}, rope={model.rope_policy}>"
         )
 
     @overload
@@ -296,8 +296,8 @@ def load(
         int8 and int4 share a scale among 64 columns; for other groups, and to do it once, see
         :func:`minidecilm.weights.quantize.quantize_checkpoint`.
     dtype : {"float32", "float64", "bfloat16"}
-        Compute and accumulate dtype; the backends say which they have. "bfloat16", on a GPU, rounds what is
-        multiplied and accumulates in float32.
+        Compute and accumulate dtype; the backends say which they have. "bfloat16" rounds activations before
+        they are multiplied with float weights, and accumulates in float32.
     rope : {"reference", "fixed", "exact"}
         When cached keys are rotated: see :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}

@@ -66,6 +66,7 @@ class DeciLM:
         self.backend = backend
         self.weights = backend.device.place(config, weights)
         self._decode = None if rope_policy == "exact" else backend.decoder(config, self.weights)
+        self.multiplies_in = dtype
         self.dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)  # of sums and results
         self.rope_policy = rope_policy
         self.kv_cache = dtype if kv_cache == "compute" else kv_cache

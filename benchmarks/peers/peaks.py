@@ -4,10 +4,12 @@ from functools import partial
 
 from benchmarks.peers.scenarios import THREADS
 from minidecilm.backends.numba_backend import probe
+from minidecilm.backends.numba_backend.registers import BFLOAT16_DOTS
 
 PEAKS = {
     "float32": probe.peak_flops,
-    "bfloat16": probe.peak_flops,  # rounded to bfloat16, then multiplied as float32
+    # Where the CPU has no instruction for it, what is rounded to bfloat16 is multiplied as float32.
+    "bfloat16": partial(probe.peak_flops, arithmetic="bfloat16" if BFLOAT16_DOTS else "float32"),
     "int8": partial(probe.peak_integer_ops, 8),
     "int4": partial(probe.peak_integer_ops, 4),
 }

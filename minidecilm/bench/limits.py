@@ -3,6 +3,9 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from minidecilm import costs
 from minidecilm.bench import machine
@@ -23,7 +26,7 @@ class Limits:
         Bytes per second.
     peak : float or None
         Additions and multiplications per second.
-    arithmetic : {"float32", "int8", "int4"}
+    arithmetic : {"float32", "bfloat16", "int8", "int4"}
         Of which numbers: what the kernels compute matrix products with.
     reason : str
         Empty if both are known.
@@ -42,7 +45,7 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
     ----------
     threads : int
         As many as the rounds used.
-    arithmetic : {"float32", "int8", "int4"}
+    arithmetic : {"float32", "bfloat16", "int8", "int4"}
         From :func:`arithmetic_of`.
     progress : bool, optional
         Whether to show a bar on stderr; None shows it on a terminal if it takes over a second.
@@ -60,7 +63,7 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
             if arithmetic in BITS:
                 peak = numba_probe.peak_integer_ops(BITS[arithmetic], threads)
             else:
-                peak = numba_probe.peak_flops(threads)
+                peak = numba_probe.peak_flops(threads, arithmetic)
             bar.update(1)
         return Limits(read_bandwidth, peak, arithmetic)
     except Exception as problem:  # Numba is absent, or does not know this processor
@@ -72,7 +75,28 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
 def arithmetic_of(model: DeciLM) -> str:
     """Say which numbers the matrix products of a model are computed with, for :func:`probe`."""
     storage = storage_of(model)
-    return storage if storage in BITS and model.backend.kernels == "explicit" else "float32"
+    if model.backend.name != "numba" or model.backend.kernels != "explicit":
+        return "float32"
+    if storage == model.multiplies_in == "bfloat16":
+        from minidecilm.backends.numba_backend.registers import BFLOAT16_DOTS
+
+        return "bfloat16" if BFLOAT16_DOTS else "float32"
+    return storage if storage in BITS else "float32"
+
+
+def how_weights_are_read(model: DeciLM) -> dict[str, Any] | None:
+    """Say how kernels read weights for one token, and whether that was measured on this CPU."""
+    if model.backend.name != "numba" or model.backend.kernels != "explicit":
+        return None
+    from minidecilm.backends.numba_backend import choosing, linear
+
+    kind = choosing.kind_of(np.dtype(storage_of(model)), model.multiplies_in == "bfloat16")
+    choice = choosing.chosen(kind)
+    return {
+        "side_by_side": linear.side_by_side(storage_of(model) in BITS, choice),
+        "bytes_ahead": choice.ahead,
+        "measured": kind in choosing.known(),
+    }
 
 
 def threads_of(backend: str) -> int:

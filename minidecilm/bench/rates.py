@@ -9,7 +9,7 @@ from typing import Any
 
 from minidecilm import costs
 from minidecilm.bench import machine
-from minidecilm.bench.limits import Limits, storage_of, threads_of
+from minidecilm.bench.limits import Limits, how_weights_are_read, storage_of, threads_of
 from minidecilm.bench.timing import Measurement
 from minidecilm.model import DeciLM
 
@@ -80,7 +80,8 @@ def report(model: DeciLM, measurement: Measurement, limits: Limits) -> dict[str,
         "backend": model.backend.name,
         "kernels": model.backend.kernels,
         "weights": storage_of(model),
-        "dtype": str(model.dtype),
+        "dtype": model.multiplies_in,
+        "weights_read": how_weights_are_read(model),
         "kv_cache": str(token.keys[0].dtype),
         "rope": model.rope_policy,
         "threads": threads_of(model.backend.name),

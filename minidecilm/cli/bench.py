@@ -12,6 +12,7 @@ from minidecilm.files import hub_name
 from minidecilm.model import DeciLM
 from minidecilm.observe import find_fault
 from minidecilm.presets import PRESET_NAMES
+from minidecilm.weights.scheme import BITS
 
 SUMMARY = "tokens per second, beside what this machine allows"
 EXAMPLE = "minidecilm bench --config decilm-6b --random --weights int4 --batch 1,8"
@@ -94,7 +95,7 @@ def report_text(facts: dict[str, Any], title: str) -> str:
     threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
     bandwidth, peak = facts["read_bandwidth_bytes_per_second"], facts["peak_operations_per_second"]
     arithmetic = facts["peak_arithmetic"]
-    unit = "GFLOP/s" if arithmetic == "float32" else "GOP/s"
+    unit = "GOP/s" if arithmetic in BITS else "GFLOP/s"
     limits = f"reads {_number(bandwidth, 1e9)} GB/s, computes {_number(peak, 1e9)} {unit} in {arithmetic}"
     lines = [
         f"{title}: {facts['parameters']:,} parameters in {facts['layers']} layers, "
@@ -103,6 +104,18 @@ def report_text(facts: dict[str, Any], title: str) -> str:
         f"KV cache {facts['kv_cache']}",
         f"{facts['cpu']}: {limits if bandwidth and peak else 'limits unknown'}",
     ]
+    if facts["weights_read"]:
+        read = facts["weights_read"]
+        what = "panel" if facts["weights"] in BITS else "row"
+        beside = (
+            f"{read['side_by_side']} {what}s side by side"
+            if read["side_by_side"] > 1
+            else f"{what} by {what}"
+        )
+        early = f", asked for {read['bytes_ahead']:,} bytes ahead" if read["bytes_ahead"] else ""
+        lines.append(
+            f"weights read {beside}{early} ({'measured here' if read['measured'] else 'by default'})"
+        )
     if facts["peak_memory_bytes"] is not None:
         parts = ""
         if facts["anonymous_memory_bytes"] is not None:

@@ -1,12 +1,14 @@
 """RMSNorm and SwiGLU of every backend at each position of sizes that no register divides; the exponential."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+from minidecilm import ops
 from tests.backends import kernels
 
 #: Around the lanes of every register, and around the elements that a thread takes at a time.
-SIZES = (*range(1, 41), 63, 64, 65, 4095, 4096, 4097, 8192, 8205, 12300)
+SIZES = (*range(1, 41), 63, 64, 65, 4095, 4096, 4097, 8192, 8205, 16384, 16385, 20500)
 
 
 @pytest.fixture(scope="module", params=kernels.NAMES)
@@ -37,6 +39,19 @@ def test_rms_norm(backend):
         for rows in (slice(None), slice(1)):
             found = backend.rms_norm(x[rows], weight, 1e-6)
             np.testing.assert_allclose(found, expected[rows], rtol=2e-6, err_msg=f"size {size}")
+
+
+def test_rotate(backend):
+    """Few tokens and many, of several rows; keys as a cache of bfloat16 holds them; against float64."""
+    if backend.name == "cupy":
+        pytest.skip("NumPy arrays only: the network's own tests cover it")
+    generator = np.random.default_rng(0)
+    for B, heads, T, D in ((1, 3, 1, 6), (2, 4, 2, 16), (2, 1, 9, 10), (1, 2, 40, 128)):
+        x = generator.standard_normal((B, T, heads, D), np.float32).swapaxes(1, 2)
+        cos, sin = generator.standard_normal((2, B, 1, T, D // 2), np.float32)
+        for cached in (x, x.astype(ml_dtypes.bfloat16)):
+            expected = ops.rotate(*(array.astype(np.float64) for array in (cached, cos, sin)))
+            np.testing.assert_allclose(backend.rotate(cached, cos, sin), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_nan_stays_in_its_place(backend):

@@ -119,7 +119,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cli/bench.py",
-        'unit = "GFLOP/s" if arithmetic == "float32" else "GOP/s"',
+        'unit = "GOP/s" if arithmetic in BITS else "GFLOP/s"',
         'unit = "GFLOP/s"',
         "tests/unit/test_bench.py::test_the_sentence_of_a_model_that_leaves_the_caches",
     ),

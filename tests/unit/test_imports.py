@@ -41,7 +41,7 @@ NEVER = {"torch", "transformers", "pickle"}
 
 # These stand at the top of files, since they compile what stands there; so a folder is loaded only when used.
 FOLDERS = {"numba": "numba_backend", "llvmlite": "numba_backend", "cupy": "cupy_backend"}
-BACKENDS_IMPORT = {"ops", "weights", "config", "costs", "progress", "errors"}
+BACKENDS_IMPORT = {"ops", "weights", "config", "costs", "progress", "errors", "files"}
 
 
 def modules():

@@ -69,9 +69,13 @@ def linear_stored(x: Array, weights: Sequence[Array], rounding: bool, choice: Ch
         else:
             x = x.astype(np.float32)
     ys = [np.zeros((len(x), len(matrix)), np.float32) for matrix in matrices]
-    ahead = choice.ahead // matrices[0].itemsize
-    multiply = few_tokens if len(x) < MANY_TOKENS else _many_tokens
-    multiply(_filled(matrices), x, _filled(ys), get_num_threads(), choice.together, ahead)
+    threads, arguments = get_num_threads(), (_filled(matrices), x, _filled(ys))
+    if len(x) < MANY_TOKENS:
+        few_tokens(*arguments, threads, choice.together, choice.ahead // matrices[0].itemsize)
+    else:
+        arranged = np.empty(-(-len(x) // _OUTER_TOKENS) * _OUTER_TOKENS * x.shape[1], x.dtype)
+        for arranging in (True, False):
+            _many_tokens(*arguments, threads, arranged, arranging)
     return ys
 
 
@@ -96,6 +100,11 @@ def linear_packed(x: Array, weights: Sequence[PackedWeight], choice: Choice) -> 
     scales = _filled([read_only(weight.scales) for weight in weights])
     _packed(codes, scales, weights[0].group, weights[0].bits, x, _filled(ys), get_num_threads(), *choice)
     return ys
+
+
+def side_by_side(packed: bool, choice: Choice) -> int:
+    """Count the rows, or panels of packed weights, that are read at a time for one token."""
+    return (_PANELS_1 if packed else _ROWS) if choice.together else 1
 
 
 def _filled(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -181,15 +190,17 @@ def _add_last_columns(weight, x, y, start, stop):
 
 
 @parallel
-def _many_tokens(weights, x, ys, threads, together, ahead):
+def _many_tokens(weights, x, ys, threads, arranged, arranging):
+    """Lay activations in the order of use; then multiply: in one loop, as each takes seconds to compile."""
     blocks = (len(x) + _OUTER_TOKENS - 1) // _OUTER_TOKENS
-    arranged = np.empty(blocks * x.shape[1] * _OUTER_TOKENS, x.dtype)
-    for block in prange(blocks):
-        _arrange(x, block, blocks, arranged)
     for thread in prange(threads):
-        for i in range(len(weights)):
-            start, stop = share_of(thread, threads, len(weights[i]), _TALL)
-            _many_tokens_rows(weights[i], arranged, ys[i], start, stop)
+        if arranging:
+            for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
+                _arrange(x, block, blocks, arranged)
+        else:
+            for i in range(len(weights)):
+                start, stop = share_of(thread, threads, len(weights[i]), _TALL)
+                _many_tokens_rows(weights[i], arranged, ys[i], start, stop)
 
 
 @inner

@@ -32,7 +32,7 @@ def prepare(
         if call not in _ready and getattr(backend, call[1]) is not getattr(ops, call[1])
     }
     if calls:
-        compiling.announcement.said = True  # the bar says more
+        compiling.watch.said = True  # the bar says more
         cpu_target.target_context.refresh()  # most of a second, even where all is compiled: no bar for it
     with progress_bar(len(calls), "compiling for this CPU", "kernel", progress, leave=False) as bar:
         for call, arguments in calls.items():

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads
+from numba import get_num_threads, types
 
 from minidecilm.backends.numba_backend import dots, vectors
 from minidecilm.backends.numba_backend.compiling import njit
@@ -60,13 +60,16 @@ def read_bandwidth(nbytes: int = BUFFER_BYTES, threads: int | None = None) -> fl
     )
 
 
-def peak_flops(threads: int | None = None) -> float:
-    """Measure how many float32 operations per second the threads do, two to a fused multiply-add.
+def peak_flops(threads: int | None = None, arithmetic: str = "float32") -> float:
+    """Measure how many operations per second the threads do, multiplying and adding at once.
 
     Parameters
     ----------
     threads : int, optional
         Default, and the most: all that Numba uses.
+    arithmetic : {"float32", "bfloat16"}
+        What is multiplied; bfloat16 only by a CPU with an instruction for it: ``registers.BFLOAT16_DOTS``.
+        Sums are float32.
 
     Returns
     -------
@@ -78,6 +81,10 @@ def peak_flops(threads: int | None = None) -> float:
     >>> peak_flops(threads=1) > 1e6
     True
     """
+    if arithmetic == "bfloat16":
+        pair_of_ones = np.full(2, 0x3F803F80, np.uint32)
+        work = 4 * LANES * _CHAINS * _ROUNDS
+        return _best_rate(lambda _: _multiply(pair_of_ones, _ROUNDS, _sums(_CHAINS)), work, threads)
     # Every chain approaches 1: no overflow, and no subnormal number to slow it down.
     factors = np.full(2, 0.5, np.float32)
     work = 2 * LANES * _CHAINS * _ROUNDS
@@ -141,12 +148,16 @@ def _write_reading(code: Writer) -> None:
 
 
 def _write_multiplying(code: Writer) -> None:
-    """Advance chains ``x = x * a + b`` that do not wait for each other."""
+    """Advance chains ``x = x * a + b``, or of pairs ``x = a * b + x``, that do not wait for each other."""
+    pairs = code.types["factors"].dtype == types.uint32
     a, b = (code.call(vectors.broadcast, "factors", code.at(i)) for i in range(2))
     chains = code.load_sums("sums", _CHAINS)
     with code.loop(code["rounds"]):
         for x in chains:
-            x.set(code.call(vectors.fma, x.get(), a, b))
+            if pairs:
+                x.set(code.call(dots.dot_bfloat16, a, b, x.get()))
+            else:
+                x.set(code.call(vectors.fma, x.get(), a, b))
     code.store("sums", [x.get() for x in chains])
 
 
