@@ -29,7 +29,7 @@ except AssertionError:
 
 #: By what the CPU runs: a file, and a mistake in it. 4-bit weights are stored 8 too large on every CPU.
 MISTAKES = {
-    "explicit": ("vectors.py", "offset, -8)", "offset, -7)"),
+    "explicit": ("dots.py", "offset, -8)", "offset, -7)"),
     "portable": ("portable_linear.py", "else -8 *", "else -7 *"),
 }
 

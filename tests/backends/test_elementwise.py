@@ -8,7 +8,7 @@ from minidecilm import ops
 from tests.backends import kernels
 
 #: Around the lanes of every register, and around the elements that a thread takes at a time.
-SIZES = (*range(1, 41), 63, 64, 65, 4095, 4096, 4097, 8192, 8205, 16384, 16385, 20500)
+SIZES = (*range(1, 41), 63, 64, 65, 4095, 4096, 4097, 8192, 8205, 12300)
 
 
 @pytest.fixture(scope="module", params=kernels.NAMES)
@@ -18,7 +18,7 @@ def backend(request):
 
 def test_swiglu(backend):
     generator = np.random.default_rng(0)
-    for size in SIZES:
+    for size in (*SIZES, 16384, 16385, 20500):  # beyond what one thread does alone
         gate, up = 5 * generator.standard_normal((2, 1, 1, size), np.float32)
         found = backend.swiglu(gate, up)
         assert found.shape == gate.shape
