@@ -121,6 +121,7 @@ def test_products_in_one_go_are_those_of_each_weight(name):
     shapes = ((37, 50), (16, 50), (1, 50))
     stored = [stored_weight(shape, "bfloat16") for shape in shapes]
     packed = [packed_weight(shape, 4, 32) for shape in shapes]
+    grouped = [packed_weight((16, 128), 8, group) for group in (32, 64, 128)]
     mixed = [stored[0], packed[1], packed_weight((5, 50), 4, 64), stored_weight((3, 50), "float32")]
     for tokens in (1, 5, 30):
         x = random_x(tokens, 50).reshape(1, tokens, 50)
@@ -129,6 +130,9 @@ def test_products_in_one_go_are_those_of_each_weight(name):
             assert len(found) == len(weights)
             for y, weight in zip(found, weights, strict=True):
                 np.testing.assert_array_equal(y, backend.linear(x, weight))
+        x = random_x(tokens, 128)
+        for y, weight in zip(backend.linears(x, *grouped), grouped, strict=True):
+            np.testing.assert_array_equal(y, backend.linear(x, weight))
 
 
 @pytest.mark.parametrize("name", ["numba-explicit", "numba-portable"])

@@ -84,16 +84,16 @@ def _suitable() -> str:
 
 def _multiply(kernels: Any, rounding: bool, x: Array, *weights: Array | PackedWeight) -> tuple[Array, ...]:
     """Multiply activations with weights: in one go if all are stored alike."""
-    kinds = [kind_of(weight.dtype, rounding) for weight in weights]
-    if len(set(kinds)) > 1:
+    if len({(weight.dtype, getattr(weight, "group", None)) for weight in weights}) > 1:
         return tuple(_multiply(kernels, rounding, x, weight)[0] for weight in weights)
+    choice = chosen(kind_of(weights[0].dtype, rounding))
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
     if x.size == 0:
         ys = [np.zeros((len(rows), len(weight)), np.float32) for weight in weights]
     elif isinstance(weights[0], PackedWeight):
-        ys = kernels.linear_packed(rows, weights, chosen(kinds[0]))
+        ys = kernels.linear_packed(rows, weights, choice)
     elif weights[0].dtype in SEEN_AS:
-        ys = kernels.linear_stored(rows, weights, rounding, chosen(kinds[0]))
+        ys = kernels.linear_stored(rows, weights, rounding, choice)
     else:
         raise ValueError(
             f"a weight of dtype {weights[0].dtype}: the numba backend multiplies "
