@@ -3,7 +3,7 @@
 import json
 import platform
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -87,6 +87,14 @@ def read_result(folder: Path, name: str) -> dict[str, Any] | None:
     """Read a stored result; None if there is none."""
     file = folder / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def results_of_every_cpu(*names: str) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Folder and results of each CPU that has all of these."""
+    for folder in cpu_folders():
+        results = [read_result(folder, name) for name in names]
+        if all(results):
+            yield folder, results
 
 
 def describe(*packages: str) -> dict[str, Any]:

@@ -20,10 +20,9 @@ import minidecilm
 from benchmarks.common import (
     brief,
     cpu_folder,
-    cpu_folders,
     cpu_title,
     describe,
-    read_result,
+    results_of_every_cpu,
     spread,
     table,
     write_result,
@@ -136,10 +135,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.page:
         write_result(cpu_folder() / "first_use.json", measure(arguments.rounds, arguments.later))
-    for folder in cpu_folders():
-        result = read_result(folder, "first_use")
-        if result:
-            (folder / "first_use.md").write_text(page(result), encoding="utf-8")
+    for folder, results in results_of_every_cpu("first_use"):
+        (folder / "first_use.md").write_text(page(*results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from typing import Any
 
 from benchmarks.common import (
     cpu_folder,
-    cpu_folders,
     cpu_title,
     describe,
     read_result,
+    results_of_every_cpu,
     spread,
     table,
     write_result,
@@ -226,11 +226,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.work:
         measure(arguments.work, arguments.rounds)
-    for folder in cpu_folders():
-        results = read_result(folder, "limits")
-        if results:
-            text = page(results, read_result(folder, "peers"))
-            (folder / "limits.md").write_text(text, encoding="utf-8")
+    for folder, results in results_of_every_cpu("limits", "peers"):
+        (folder / "limits.md").write_text(page(*results), encoding="utf-8")
 
 
 def measure(work: Path, rounds: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy, calculators, first_use, limits, tables
-from benchmarks.common import RESULTS, brief, cpu_folders, read_result, spread, table
+from benchmarks.common import RESULTS, brief, read_result, results_of_every_cpu, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
 from minidecilm.plots.axes import binary
@@ -156,12 +156,10 @@ def of_every_cpu(page: Callable[..., str], name: str, *others: str) -> str:
 
     `others` are results that a page takes too.
     """
-    parts = []
-    for folder in cpu_folders():
-        results = [read_result(folder, each) for each in (name, *others)]
-        if all(results):
-            parts.append(f"{page(*results)}\n{origin(f'{folder.name}/{name}', results[0], script(name))}")
-    return "\n".join(parts)
+    return "\n".join(
+        f"{page(*results)}\n{origin(f'{folder.name}/{name}', results[0], script(name))}"
+        for folder, results in results_of_every_cpu(name, *others)
+    )
 
 
 def origin(name: str, result: dict[str, Any], script: str) -> str:

@@ -170,9 +170,8 @@ class DeciLM:
 
         h = op.rms_norm(x, w[name + "post_attention_layernorm.weight"], eps)
         see(layer, "post_attention_layernorm", h)
-        gate, up = op.linears(
-            h, w[name + "mlp.gate_proj.weight"], w[name + "mlp.up_proj.weight"]
-        )  # (B, T, F)
+        projections = (w[f"{name}mlp.{which}_proj.weight"] for which in ("gate", "up"))
+        gate, up = op.linears(h, *projections)  # (B, T, F) each
         see(layer, "gate_proj", gate)
         see(layer, "up_proj", up)
         down = op.linear(op.swiglu(gate, up), w[name + "mlp.down_proj.weight"])

@@ -75,7 +75,7 @@ def probe(threads: int, arithmetic: str = "float32", progress: bool | None = Non
 def arithmetic_of(model: DeciLM) -> str:
     """Say which numbers the matrix products of a model are computed with, for :func:`probe`."""
     storage = storage_of(model)
-    if model.backend.name != "numba" or model.backend.kernels != "explicit":
+    if model.backend.kernels != "explicit":
         return "float32"
     if storage == model.multiplies_in == "bfloat16":
         from minidecilm.backends.numba_backend.registers import BFLOAT16_DOTS
@@ -86,14 +86,15 @@ def arithmetic_of(model: DeciLM) -> str:
 
 def how_weights_are_read(model: DeciLM) -> dict[str, Any] | None:
     """Say how kernels read weights for one token, and whether that was measured on this CPU."""
-    if model.backend.name != "numba" or model.backend.kernels != "explicit":
+    if model.backend.kernels != "explicit":
         return None
     from minidecilm.backends.numba_backend import choosing, linear
 
-    kind = choosing.kind_of(np.dtype(storage_of(model)), model.multiplies_in == "bfloat16")
+    storage = storage_of(model)
+    kind = choosing.kind_of(np.dtype(storage), model.multiplies_in == "bfloat16")
     choice = choosing.chosen(kind)
     return {
-        "side_by_side": linear.side_by_side(storage_of(model) in BITS, choice),
+        "side_by_side": linear.side_by_side(storage in BITS, choice),
         "bytes_ahead": choice.ahead,
         "measured": kind in choosing.known(),
     }

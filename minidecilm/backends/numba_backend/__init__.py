@@ -17,7 +17,7 @@ import numpy as np
 from numba.core import config
 
 from minidecilm.backends import Backend
-from minidecilm.backends.numba_backend.choosing import chosen, kind_of
+from minidecilm.backends.numba_backend.choosing import Choice, chosen, kind_of
 from minidecilm.backends.numba_backend.preparing import prepare
 from minidecilm.backends.numba_backend.storage import SEEN_AS
 from minidecilm.backends.numba_backend.tasks import attend_in_tasks
@@ -71,7 +71,7 @@ def create(dtype: str = "float32") -> Backend:
     }
     taking_turns: dict[str, Any] = {name: alone(operation) for name, operation in operations.items()}
     backend = Backend("numba", dtypes=("float32", "bfloat16"), kernels=kernels, **taking_turns)
-    return replace(backend, prepare=partial(prepare, backend, dtype == "bfloat16"))
+    return replace(backend, prepare=partial(prepare, backend, multiply, dtype == "bfloat16"))
 
 
 def _suitable() -> str:
@@ -82,11 +82,13 @@ def _suitable() -> str:
     return "explicit" if USABLE else "portable"
 
 
-def _multiply(kernels: Any, rounding: bool, x: Array, *weights: Array | PackedWeight) -> tuple[Array, ...]:
-    """Multiply activations with weights: in one go if all are stored alike."""
+def _multiply(
+    kernels: Any, rounding: bool, x: Array, *weights: Array | PackedWeight, choice: Choice | None = None
+) -> tuple[Array, ...]:
+    """Multiply activations with weights, in one go if all are stored alike; `choice` is how they are read."""
     if len({(weight.dtype, getattr(weight, "group", None)) for weight in weights}) > 1:
         return tuple(_multiply(kernels, rounding, x, weight)[0] for weight in weights)
-    choice = chosen(kind_of(weights[0].dtype, rounding))
+    choice = choice or chosen(kind_of(weights[0].dtype, rounding))
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))  # (N, in)
     if x.size == 0:
         ys = [np.zeros((len(rows), len(weight)), np.float32) for weight in weights]

@@ -71,7 +71,7 @@ def choose(kind: str, weights: Sequence[Any], multiply: Callable[[Any, Choice], 
         if nbytes < _MOST:
             taken.append(weight)
             nbytes += weight.nbytes
-    if kind in _choices or kind in _kept() or nbytes < _LEAST:
+    if kind in known() or nbytes < _LEAST:
         return
     seconds = dict.fromkeys(CANDIDATES, float("inf"))
     for _ in range(_ROUNDS):

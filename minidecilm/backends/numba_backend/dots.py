@@ -23,8 +23,8 @@ from minidecilm.backends.numba_backend.registers import (
     in_all_lanes,
     operation,
 )
+from minidecilm.backends.numba_backend.vectors import CODES
 
-_CODES = (types.int8, types.uint8)
 _BYTES, _SHORTS = ir.VectorType(BYTE, 4 * LANES), ir.VectorType(ir.IntType(16), 2 * LANES)
 
 
@@ -58,7 +58,7 @@ def zero_ints(builder):
     return constant(0, INT_LANES)
 
 
-@operation(INTS, _CODES, types.intp)
+@operation(INTS, CODES, types.intp)
 def load_bytes(builder, array, offset):
     """4 * LANES bytes from `offset` on, of an int8 or uint8 array."""
     return array.load(offset, INT_LANES)

@@ -2,8 +2,8 @@
 
 Three cases, by the number of tokens N. One token: every weight is used once, so the memory sets the speed,
 and all there is to do is to keep it busy. A few tokens: the same, but each weight that arrives is used for
-all of them. Many tokens: arithmetic sets the speed; weights are widened once, 16 rows side by side, and used
-for several tokens at a time.
+all of them. Many tokens: arithmetic sets the speed; weights are widened once, 16 or 32 rows side by side, and
+used for several tokens at a time.
 
 Packed weights (int8 and int4, see :mod:`minidecilm.weights.packed`) meet activations rounded to int8, with
 one scale per token and group of columns: products of integers are what CPUs multiply fastest.

@@ -1,6 +1,6 @@
 """Getting a run's kernels ready before it begins: compiled, or loaded from where compiled code is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,16 @@ _ready: set[tuple[Any, ...]] = set()  # of this process
 
 
 def prepare(
-    backend: Backend, rounding: bool, weights: Mapping[str, Any], kv_cache: str, progress: bool | None
+    backend: Backend,
+    multiply: Callable[..., Any],
+    rounding: bool,
+    weights: Mapping[str, Any],
+    kv_cache: str,
+    progress: bool | None,
 ) -> None:
     """Call every compiled operation as a run with these weights will, on next to nothing.
 
-    Then choose how weights are read, where that was not measured before.
+    Then choose how `multiply` reads weights, where that was not measured before.
     """
     calls = {
         call: arguments
@@ -34,32 +39,27 @@ def prepare(
     if calls:
         compiling.watch.said = True  # the bar says more
         cpu_target.target_context.refresh()  # most of a second, even where all is compiled: no bar for it
-    with progress_bar(len(calls), "compiling for this CPU", "kernel", progress, leave=False) as bar:
-        for call, arguments in calls.items():
-            getattr(backend, call[1])(*arguments)
-            _ready.add(call)
-            bar.update(1)
+        with progress_bar(len(calls), "compiling for this CPU", "kernel", progress, leave=False) as bar:
+            for call, arguments in calls.items():
+                getattr(backend, call[1])(*arguments)
+                _ready.add(call)
+                bar.update(1)
     if backend.kernels == "explicit":
-        _choose(rounding, weights)
+        _choose(multiply, rounding, weights)
 
 
 @alone
-def _choose(rounding: bool, weights: Mapping[str, Any]) -> None:
+def _choose(multiply: Callable[..., Any], rounding: bool, weights: Mapping[str, Any]) -> None:
     """Choose how weights of each kind are read."""
-    from minidecilm.backends.numba_backend import linear
 
-    def multiply(weight: Any, choice: choosing.Choice) -> None:
-        x = np.zeros((1, weight.shape[1]), np.float32)
-        if isinstance(weight, PackedWeight):
-            linear.linear_packed(x, [weight], choice)
-        else:
-            linear.linear_stored(x, [weight], rounding, choice)
+    def one_token(weight: Any, choice: choosing.Choice) -> None:
+        multiply(np.zeros((1, weight.shape[1]), np.float32), weight, choice=choice)
 
     by_kind: dict[str, list[Any]] = {}
     for weight in _matrices(weights):
         by_kind.setdefault(choosing.kind_of(weight.dtype, rounding), []).append(weight)
     for kind, matrices in by_kind.items():
-        choosing.choose(kind, matrices, multiply)
+        choosing.choose(kind, matrices, one_token)
 
 
 def _matrices(weights: Mapping[str, Any]) -> list[Any]:

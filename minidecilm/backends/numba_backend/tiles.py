@@ -280,7 +280,8 @@ def _add_dots(
     """Add the products of some weights with four activations of every token."""
     for token in range(tokens):
         x = code.call(dots.broadcast_bytes, "x", code.at(code["x_offset"], (token, code["x_stride"]), *at))
-        for total, weight in zip(totals[token * len(weights) :], weights, strict=False):
+        own = totals[token * len(weights) : (token + 1) * len(weights)]
+        for total, weight in zip(own, weights, strict=True):
             total.set(code.call(dot, total.get(), weight, x))
 
 

@@ -37,7 +37,8 @@ from minidecilm.backends.numba_backend.registers import (
 STORED = (types.float32, types.float64, types.uint16, types.int16, types.uint32)
 #: Types of what is copied as it is: a float32, or two bfloat16.
 WHOLE = (types.float32, types.uint32)
-_CODES = (types.int8, types.uint8)
+#: Types of packed weights and of what they are multiplied with.
+CODES = (types.int8, types.uint8)
 
 
 def _upper_halves(builder: Any, bits: Any) -> Any:
@@ -287,7 +288,7 @@ def exp(builder, x):
     return builder.select(vanishing, constant(0.0), builder.fmul(result, power))
 
 
-@operation(types.void, (*STORED, *_CODES), types.intp)
+@operation(types.void, (*STORED, *CODES), types.intp)
 def prefetch(builder, array, offset):
     """Ask for the cache line of an element; any offset will do, also one beyond the array."""
     read, keep, data = INT(0), INT(3), INT(1)
