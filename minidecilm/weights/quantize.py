@@ -19,7 +19,7 @@ from minidecilm.errors import CheckpointError
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companion_files, write_checkpoint
 from minidecilm.weights.packed import (
     BFLOAT16,
     CODE_DTYPES,
@@ -30,19 +30,12 @@ from minidecilm.weights.packed import (
     pack_scales,
     packed_shapes,
 )
-from minidecilm.weights.safetensors_file import TensorSource, format_name
+from minidecilm.weights.safetensors_file import TensorSource, forget_pages, format_name
 from minidecilm.weights.scheme import Scheme
 
 # Codes that the largest value of a group may get, before they are cut off at -8. Measured on normal, Laplace
 # and t-distributed weights: within 0.8 % of the squared error of the best of 200 scales of both signs.
 _LARGEST = np.arange(7.0, 10.5, 0.5, dtype=np.float32)
-
-# What belongs to a model beside its weights, whatever these are stored as.
-_COMPANIONS = (
-    *("tokenizer.model", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
-    *("added_tokens.json", "chat_template.jinja", "generation_config.json"),
-    *("LICENSE", "LICENSE.md", "LICENSE.txt"),
-)
 
 _LIMITS = {8: (-127, 127), 4: (-8, 7)}
 _SMALLEST_SCALE = np.finfo(np.float32).tiny  # of bfloat16's normal numbers too
@@ -93,7 +86,7 @@ def quantize_weights(
         for name, weight in weights.items():
             bits = scheme.bits(name, weight.shape)
             if bits is None:
-                for _ in _finite_blocks(weight, f"tensor {name}"):
+                for _ in finite_blocks(weight, f"tensor {name}"):
                     pass
                 packed[name] = weight
             else:
@@ -151,7 +144,7 @@ def quantize_checkpoint(
     for name, weight in checkpoint.float_tensors().items():
         bits = scheme.bits(name, weight.shape)
         if bits is None:
-            blocks = _finite_blocks(weight, f"{source}: tensor {name}")
+            blocks = finite_blocks(weight, f"{source}: tensor {name}")
             sources.append(TensorSource.from_array(name, weight)._replace(chunks=blocks))
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
@@ -160,7 +153,7 @@ def quantize_checkpoint(
         folder,
         sources,
         scheme=scheme,
-        companions=[file for name in _COMPANIONS if (file := checkpoint.folder / name).exists()],
+        companions=companion_files(checkpoint.folder),
         check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,
         progress=progress,
@@ -211,15 +204,21 @@ def _quantized_blocks(matrix: Array, bits: int, group: int, where: str) -> Itera
         yield pack_codes(narrow, bits), pack_scales(scales.reshape(len(padded), groups))
 
 
-def _finite_blocks(weight: Array, where: str) -> Iterator[Array]:
-    """Yield some rows at a time of what stays as it is stored, once they are known to be finite."""
+def finite_blocks(weight: Array, where: str, rows: Array | None = None) -> Iterator[Array]:
+    """Yield some rows at a time of what stays as it is stored, once they are known to be finite.
+
+    `rows` are indices: which rows, in this order; None for all of them as they are. Pages of a mapped weight
+    are given back once read, so they do not add up.
+    """
     step = max(1, _BLOCK // (weight.size // len(weight)))
-    for start in range(0, len(weight), step):
-        block = weight[start : start + step]
+    order = np.arange(len(weight)) if rows is None else rows
+    for start in range(0, len(order), step):
+        block = weight[order[start : start + step]]
         finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
         if not finite.all():
-            raise _not_finite(where, start + np.flatnonzero(~finite)[0])
+            raise _not_finite(where, order[start + np.flatnonzero(~finite)[0]])
         yield block
+        forget_pages(weight)
 
 
 def _not_finite(where: str, row: int) -> CheckpointError:

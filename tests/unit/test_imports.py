@@ -14,11 +14,11 @@ PACKAGE = ROOT / "minidecilm"
 ROWS = [
     {"errors", "files", "progress", "ops"},
     {"config", "config_keys"},
-    {"presets"},
+    {"presets", "tokenizer"},
     {"weights"},
     {"costs", "rope", "trace"},
     {"backends"},
-    {"cache", "catalog", "observe", "sampling", "tokenizer"},
+    {"cache", "catalog", "observe", "sampling"},
     {"plots"},
     {"model"},
     {"generation"},
@@ -36,6 +36,7 @@ ONE_FILE = {
     "tqdm": "progress",
     "huggingface_hub": "catalog",
     "matplotlib": "plots",
+    "gguf": "weights",
 }
 NEVER = {"torch", "transformers", "pickle"}
 
@@ -158,6 +159,7 @@ def test_import_loads_nothing_heavy():
         "sentencepiece",
         "tqdm",
         "huggingface_hub",
+        "gguf",
         "safetensors",
         "torch",
     ]
