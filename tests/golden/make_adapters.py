@@ -78,7 +78,11 @@ def main():
     save_file({name: weight.contiguous() for name, weight in base.items()}, FOLDER / "base/model.safetensors")
     keys = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
     keys += ("num_hidden_layers", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings")
-    written = {key: getattr(config, key) for key in keys} | {"torch_dtype": "float32"}
+    written = (
+        {"architectures": ["LlamaForCausalLM"]}
+        | {key: getattr(config, key) for key in keys}
+        | {"torch_dtype": "float32"}
+    )
     (FOLDER / "base/config.json").write_text(json.dumps(written, indent=2) + "\n")
 
     ids = torch.randint(3, 48, (2, 12), generator=torch.Generator().manual_seed(3))

@@ -436,7 +436,7 @@ def test_folders_that_hold_no_checkpoint(tmp_path: Path, files: tuple[str, ...] 
     [
         pytest.param(
             {"adapter_config.json": '{"peft_type": "LORA", "base_model_name_or_path": "Deci/DeciLM-6b"}'},
-            "found a LoRA adapter of 'Deci/DeciLM-6b' .*give that model, and this folder as the adapter: --adapter",
+            "found a LoRA adapter of 'Deci/DeciLM-6b' .*give that model, and this folder as the adapter",
             id="adapter",
         ),
         pytest.param(
