@@ -6,7 +6,8 @@ scales every row to a length of its own: m * (W + s * B @ A) / |W + s * B @ A|. 
 weights that take the place of the model's.
 
 The tensors count: ``target_modules`` and the like only say how they came to be. What would be wrong if it was
-passed over is refused, and nothing of such an adapter is used. :mod:`minidecilm.weights.merge` applies it.
+passed over is refused, and nothing of such an adapter is used.
+:mod:`minidecilm.weights.adapted` puts it on a model's weights.
 """
 
 import math
@@ -314,7 +315,7 @@ def _read_weights(folder: Path, config: Config, values: Mapping[str, Any]) -> Ad
     except SafetensorError as problem:
         raise _refusal(path, "a safetensors file", " ".join(str(problem).split()), "save it again") from None
     for module in _listed(values.get("modules_to_save")):
-        if not any(f".{name}".endswith(f".{module}.weight") for name in replaced):
+        if not any(name.endswith(f"{module}.weight") for name in replaced):
             where = f"{folder / ADAPTER_CONFIG}: modules_to_save"
             raise _refusal(where, f"{brief(module)} in {ADAPTER_WEIGHTS}", "none", "save the adapter again")
     if not updates and not replaced:

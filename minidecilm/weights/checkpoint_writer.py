@@ -17,6 +17,18 @@ SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000  # decimal, as DeciLM was published
 
+# What belongs to a model beside its weights, whatever these are stored as.
+_COMPANIONS = (
+    *("tokenizer.model", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+    *("added_tokens.json", "chat_template.jinja", "generation_config.json"),
+    *("LICENSE", "LICENSE.md", "LICENSE.txt", "Notice", "NOTICE"),
+)
+
+
+def companions_of(folder: Path) -> list[Path]:
+    """Find the files that go where a model goes: tokenizer, generation settings, licence."""
+    return [file for name in _COMPANIONS if (file := folder / name).exists()]
+
 
 def plan_shards(sizes: Mapping[str, int], max_shard_bytes: int = MAX_SHARD_BYTES) -> list[list[str]]:
     """Divide tensors among files in their order: a file ends before the tensor that would pass the limit.
