@@ -60,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _random_model(options: argparse.Namespace, plan: bench.Plan) -> tuple[DeciLM, str]:
     """Make the model of --config, and say what it is."""
+    load = load_options(options)
+    if load.pop("adapter") is not None:
+        raise ValueError("--adapter: random weights have none; give a model")
     if options.model is not None:
         raise ValueError("give a model or --config, not both")
     if not options.random:
@@ -73,7 +76,7 @@ def _random_model(options: argparse.Namespace, plan: bench.Plan) -> tuple[DeciLM
     if options.layers is not None:
         config = bench.first_layers(config, options.layers)
         title = f"first {options.layers} layers of {title}"
-    return bench.random_model(config, plan, **load_options(options)), title
+    return bench.random_model(config, plan, **load), title
 
 
 def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:

@@ -18,8 +18,7 @@ SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000  # decimal, as DeciLM was published
 
-
-LICENCES = ("LICENSE", "LICENSE.md", "LICENSE.txt")
+LICENCES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "Notice", "NOTICE")
 
 # What belongs to a model beside its weights, whatever these are stored as.
 _COMPANIONS = (
@@ -29,8 +28,8 @@ _COMPANIONS = (
 )
 
 
-def companion_files(folder: Path, names: Iterable[str] = _COMPANIONS) -> list[Path]:
-    """Files of a folder that belong to its model beside the weights: those of `names` that are there."""
+def companions_of(folder: Path, names: Iterable[str] = _COMPANIONS) -> list[Path]:
+    """Find the files that go where a model goes: tokenizer, generation settings, licence."""
     return [file for name in names if (file := folder / name).exists()]
 
 

@@ -22,7 +22,7 @@ from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.files import brief
 from minidecilm.ops import Array
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companion_files, write_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, write_checkpoint
 from minidecilm.weights.gguf_file import STORED, check_type, write_gguf
 from minidecilm.weights.quantize import finite_blocks
 from minidecilm.weights.safetensors_file import TensorSource
@@ -118,7 +118,7 @@ def export_checkpoint(
         folder,
         sources,
         values=_llama_values(written) if to == "llama" else _per_layer_values(written),
-        companions=companion_files(checkpoint.folder),
+        companions=companions_of(checkpoint.folder),
         check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,
         progress=progress,

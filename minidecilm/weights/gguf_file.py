@@ -21,7 +21,7 @@ from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.tokenizer import Tokenizer
 from minidecilm.weights.checkpoint import Checkpoint
-from minidecilm.weights.checkpoint_writer import LICENCES, companion_files, new_folder
+from minidecilm.weights.checkpoint_writer import LICENCES, companions_of, new_folder
 from minidecilm.weights.quantize import finite_blocks
 
 FILE_NAME = "model.gguf"
@@ -77,7 +77,7 @@ def write_gguf(checkpoint: Checkpoint, folder: Path, gguf_type: str, progress: b
     config, weights = checkpoint.config, checkpoint.float_tensors()
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, len(config.layers))
     types = {name: type_of(name, weight, gguf_type, config) for name, weight in weights.items()}
-    licences = companion_files(checkpoint.folder, LICENCES)
+    licences = companions_of(checkpoint.folder, LICENCES)
     with new_folder(folder, licences, checkpoint.check_unchanged) as new, replacing(new / FILE_NAME) as file:
         writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.DECI])
         writer.add_name(checkpoint.folder.name)

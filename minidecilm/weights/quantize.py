@@ -12,14 +12,16 @@ In a folder, a packed matrix ``NAME`` becomes two tensors in the layout of :mod:
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidecilm.errors import CheckpointError
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
+from minidecilm.weights.adapted import with_adapter
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companion_files, write_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, write_checkpoint
 from minidecilm.weights.packed import (
     BFLOAT16,
     CODE_DTYPES,
@@ -77,9 +79,12 @@ def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matr
 
 
 def quantize_weights(
-    weights: Mapping[str, Array], scheme: Scheme, progress: bool | None = None
+    weights: Mapping[str, Any], scheme: Scheme, progress: bool | None = None
 ) -> dict[str, Weight]:
-    """Pack the weights of a model in memory, as the scheme says; the others are handed through."""
+    """Pack the weights of a model in memory, as the scheme says; the others are handed through.
+
+    An adapter on them, :class:`minidecilm.weights.adapted.AdaptedWeight`, is merged.
+    """
     packed: dict[str, Weight] = {}
     total = sum(weight.size for weight in weights.values())
     with progress_bar(total, f"quantising to {scheme.weights}", "weight", progress, True) as bar:
@@ -101,6 +106,7 @@ def quantize_checkpoint(
     weights: str = "int4",
     group: int = 64,
     *,
+    adapter: str | Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
@@ -116,6 +122,8 @@ def quantize_checkpoint(
     weights : {"int8", "int4"}
     group : {32, 64, 128}
         Columns that share a scale.
+    adapter : str or Path, optional
+        Is merged first, a block at a time: see :mod:`minidecilm.weights.adapters`.
     ignore_config_keys : iterable of str
         As for :func:`minidecilm.load`.
     folder, max_shard_bytes, progress
@@ -125,7 +133,7 @@ def quantize_checkpoint(
     ------
     CheckpointError, ConfigError
         If `source` is no checkpoint, is quantised already, holds NaN or infinity in any tensor, or changes
-        meanwhile.
+        meanwhile; if the adapter does not fit it.
     FileExistsError
         If `folder` exists and is not empty.
 
@@ -141,7 +149,8 @@ def quantize_checkpoint(
     scheme = Scheme(weights, group)
     checkpoint = open_checkpoint(source, ignore_config_keys=ignore_config_keys)
     sources: list[TensorSource] = []
-    for name, weight in checkpoint.float_tensors().items():
+    config, tensors = with_adapter(checkpoint.config, checkpoint.float_tensors(), adapter)
+    for name, weight in tensors.items():
         bits = scheme.bits(name, weight.shape)
         if bits is None:
             blocks = finite_blocks(weight, f"{source}: tensor {name}")
@@ -149,11 +158,11 @@ def quantize_checkpoint(
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
     write_checkpoint(
-        checkpoint.config,
+        config,
         folder,
         sources,
         scheme=scheme,
-        companions=companion_files(checkpoint.folder),
+        companions=companions_of(checkpoint.folder),
         check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,
         progress=progress,
