@@ -1,4 +1,4 @@
-"""Exported checkpoints in the programs they are for: logits and texts of llama.cpp and transformers beside ours.
+"""Exported checkpoints in llama.cpp and transformers: logits and texts beside ours.
 
 In an environment with torch, transformers and llama-cpp-python: ``python -m benchmarks.exports``.
 """
@@ -47,7 +47,10 @@ def main() -> None:
             "new_tokens": NEW_TOKENS,
             "llama_cpp": {name: _demo_in_llama_cpp(folder, name) for name in TYPES},
             "llama_cpp_without_reordering": _without_reordering(folder),
-            "llama_cpp_random": {name: _random(folder / f"random {n}", config) for n, (name, config) in enumerate(RANDOM.items())},
+            "llama_cpp_random": {
+                name: _random(folder / f"random {n}", config)
+                for n, (name, config) in enumerate(RANDOM.items())
+            },
             "beyond": _beyond(folder),
         }
     write_result(OUT, result)
@@ -58,7 +61,14 @@ def _llama_cpp(file: Path, context: int) -> Any:
     import llama_cpp
 
     return llama_cpp.Llama(
-        str(file), n_ctx=context, n_threads=2, logits_all=True, type_k=0, type_v=0, flash_attn=False, verbose=False
+        str(file),
+        n_ctx=context,
+        n_threads=2,
+        logits_all=True,
+        type_k=0,
+        type_v=0,
+        flash_attn=False,
+        verbose=False,
     )
 
 
@@ -80,7 +90,10 @@ def _demo_in_llama_cpp(folder: Path, gguf_type: str) -> dict[str, Any]:
     export_checkpoint(minidecilm.catalog.DEMO_FOLDER, target, "gguf", gguf_type=gguf_type)
     lm = minidecilm.load("demo", dtype="float64", backend="numpy")
     engine = _llama_cpp(target / gguf_file.FILE_NAME, lm.config.max_position_embeddings)
-    same_ids = [engine.tokenize(text.encode(), add_bos=True, special=False) == lm.tokenizer.encode(text) for text in TEXTS]
+    same_ids = [
+        engine.tokenize(text.encode(), add_bos=True, special=False) == lm.tokenizer.encode(text)
+        for text in TEXTS
+    ]
     equal, apart = [], []
     for prompt in PROMPTS:
         ids = np.array(lm.tokenizer.encode(prompt))
@@ -122,7 +135,7 @@ def _random(folder: Path, config: Config) -> float:
 
 
 def _beyond(folder: Path) -> dict[str, Any]:
-    """The demo model past its context length: feeding order in transformers, and no dynamic NTK in llama.cpp."""
+    """Run the demo model past its context: feeding order in transformers, no dynamic NTK in llama.cpp."""
     import torch
     from transformers import AutoModelForCausalLM
 

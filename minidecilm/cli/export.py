@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--to",
         default="llama",
         metavar="FORMAT",
-        help=f"{', '.join(FORMATS)} (default: llama): KV heads repeated; per_layer_config; a file {FILE_NAME}",
+        help=f"{', '.join(FORMATS)} (default: llama): KV heads repeated, per_layer_config, or {FILE_NAME}",
     )
     parser.add_argument(
         "--rope",
@@ -32,6 +32,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--type", default=STORED, help=f"of matrices in a GGUF file: {', '.join(TYPES)} (default: {STORED})"
+    )
+    parser.add_argument(
+        "--adapter",
+        help="a LoRA adapter of the model, as PEFT saves: write it alone, so that it fits the llama form",
     )
     add_ignored_keys(parser)
 
@@ -46,8 +50,12 @@ def run(options: argparse.Namespace) -> int:
         options.to,
         rope=options.rope,
         gguf_type=options.type,
+        adapter=None if options.adapter is None else find_folder(options.adapter),
         ignore_config_keys=ignored,
     )
+    if options.adapter is not None:
+        say(f"{options.folder}: the adapter, for what minidecilm export {options.source} --to llama writes")
+        return 0
     before = open_checkpoint(source, ignore_config_keys=ignored)
     if options.to == "gguf":
         file = options.folder / FILE_NAME
@@ -56,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         after = open_checkpoint(options.folder)
         say(f"{options.folder}: {after.nbytes:,} bytes of weights; {bill(before.config, after.config)}")
     if before.config.rope_factor is not None:
-        say(rotary_note(options.rope, before.config.max_position_embeddings))
+        say(rotary_note(options.to, options.rope, before.config.max_position_embeddings))
     return 0
 
 
@@ -74,11 +82,12 @@ def bill(before: Config, after: Config) -> str:
     return f"KV cache {cache[0]:,} -> {cache[1]:,} bytes a token in bfloat16, weights +{more:.1f} %"
 
 
-def rotary_note(rope: str, context: int) -> str:
-    """Say where the exported model may differ from the source, which has dynamic NTK."""
+def rotary_note(to: str, rope: str, context: int) -> str:
+    """Say where the exported model may differ from its source, which has dynamic NTK."""
+    left_out = "llama.cpp has no dynamic NTK" if to == "gguf" else "dynamic NTK is left out"
     if rope == "plain":
-        return f"dynamic NTK is left out: the same up to {context:,} tokens, not beyond"
+        return f"{left_out}: the same up to {context:,} tokens, not beyond"
     return (
-        f"dynamic NTK is kept: beyond {context:,} tokens transformers' result depends on how a text is fed, and "
-        "vLLM has one base for all lengths, short ones too in some versions: docs/howto/export.md"
+        f"dynamic NTK is kept: beyond {context:,} tokens the result of transformers depends on how a text is "
+        "fed; vLLM has one base for all lengths, until its pull request 41277 a grown one for short texts"
     )

@@ -134,7 +134,9 @@ def _counted(source: TensorSource, bar: ProgressBar) -> TensorSource:
 
 
 @contextmanager
-def new_folder(folder: Path, companions: Iterable[Path], check: Callable[[], None]) -> Iterator[Path]:
+def new_folder(
+    folder: Path, companions: Iterable[Path], check: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` on success and vanishes on failure, Ctrl-C included.
 
     The companions are copied to it first, and at the end `check` is called.

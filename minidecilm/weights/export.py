@@ -9,6 +9,7 @@ Dynamic NTK is a matter of its own: no two programs compute it alike. It starts 
 ``max_position_embeddings``, so a file that says nothing of it gives the same results up to there.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +22,13 @@ from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, ConfigError
 from minidecilm.files import brief
 from minidecilm.ops import Array
+from minidecilm.weights.adapters import ADAPTER_WEIGHTS, read_adapter
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, write_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, new_folder, write_checkpoint
+from minidecilm.weights.foreign import ADAPTER_CONFIG
 from minidecilm.weights.gguf_file import STORED, check_type, write_gguf
 from minidecilm.weights.quantize import finite_blocks
-from minidecilm.weights.safetensors_file import TensorSource
+from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 
 #: What a checkpoint is exported to.
 FORMATS = ("llama", "per-layer", "gguf")
@@ -41,6 +44,7 @@ def export_checkpoint(
     *,
     rope: str = "plain",
     gguf_type: str = STORED,
+    adapter: str | Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
@@ -60,6 +64,9 @@ def export_checkpoint(
         Whether the config leaves dynamic NTK out, or keeps it. A GGUF file cannot hold it.
     gguf_type : {"stored", "F32", "F16", "BF16", "Q8_0", "Q4_0"}
         Type of the matrices in a GGUF file: :func:`minidecilm.weights.gguf_file.write_gguf`.
+    adapter : str or Path, optional
+        A LoRA adapter of the model, as PEFT saves it. The folder then holds this adapter alone, made to fit
+        what "llama" makes of the model: rows that belong to a KV head are repeated as the head is.
     ignore_config_keys : iterable of str
         As for :func:`minidecilm.load`.
     folder, max_shard_bytes, progress
@@ -90,21 +97,26 @@ def export_checkpoint(
     if to == "gguf" and rope == "dynamic":
         raise ValueError("rope: llama.cpp has no dynamic NTK, so a GGUF file cannot keep it; leave it out")
     if to != "gguf" and gguf_type != STORED:
-        raise ValueError(f"type {gguf_type}: only a GGUF file has one; other formats keep weights as stored")
+        raise ValueError(f"type {gguf_type}: only a GGUF file has one; {to} keeps weights as they are")
+    if adapter is not None and to != "llama":
+        raise ValueError(f"adapter: its own form fits {to}; to have it in the model, merge it first")
     checkpoint = open_checkpoint(source, ignore_config_keys=ignore_config_keys)
     config = checkpoint.config
     if rope == "dynamic" and config.rope_factor is None:
         raise ValueError(f"rope: {source} has no dynamic NTK to keep; leave it out")
     if checkpoint.scheme is not None:
         raise CheckpointError(
-            f"{source}: expected float weights, found {checkpoint.scheme.weights}; export the checkpoint that "
-            "it was made from" + ("" if to == "gguf" else ", and quantise with the program that reads it")
+            f"{source}: expected float weights, found {checkpoint.scheme.weights}; export the checkpoint "
+            "that it was made from"
+            + ("" if to == "gguf" else ", and quantise with the program that reads it")
         )
     if to == "gguf":
         write_gguf(checkpoint, Path(folder), gguf_type, progress)
         return
-    if to == "llama":
-        _require_equal_layers(config, str(source))
+    _require_llama(config, str(source), to)
+    if adapter is not None:
+        _export_adapter(Path(adapter), config, Path(folder))
+        return
     written = config.with_equal_kv_heads() if to == "llama" else config
     written = written if rope == "dynamic" else replace(written, rope_factor=None)
     shapes = written.parameter_shapes()
@@ -144,28 +156,50 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: expected {' or '.join(allowed)}, found {brief(value)}")
 
 
-def _require_equal_layers(config: Config, where: str) -> None:
-    widths = {layer.intermediate_size for layer in config.layers}
+def _require_llama(config: Config, where: str, to: str) -> None:
+    """Refuse what transformers' LlamaConfig refuses, or has no key for."""
+    H = config.num_attention_heads
+    if config.hidden_size % H:
+        raise ConfigError(
+            f"{where}: hidden_size = {config.hidden_size} is no multiple of num_attention_heads = {H}, as "
+            "transformers wants it of a Llama: choose gguf"
+        )
     for key, found in (
-        ("num_attention_heads", set(config.num_attention_heads_per_layer)),
-        ("intermediate_size", widths),
+        ("num_attention_heads", config.num_attention_heads_per_layer),
+        ("intermediate_size", [layer.intermediate_size for layer in config.layers]),
     ):
-        if len(found) > 1:
+        if to == "llama" and len(set(found)) > 1:
             raise ConfigError(
-                f"{where}: layers differ in {key}, {min(found)} to {max(found)}, which a Llama config cannot "
-                "say: choose per-layer or gguf"
+                f"{where}: layers differ in {key}, {min(found)} to {max(found)}, which a Llama's config "
+                "cannot say: choose per-layer or gguf"
             )
 
 
+def _export_adapter(adapter: Path, config: Config, folder: Path) -> None:
+    """Repeat the rows of an adapter that belong to a KV head: of B, of DoRA's lengths, of whole weights."""
+    read_adapter(adapter, config)  # refuses what does not fit the model
+    wanted = config.with_equal_kv_heads().parameter_shapes()
+    sources = []
+    for key, tensor in read_safetensors(adapter / ADAPTER_WEIGHTS).items():
+        module = re.search(r"model\.layers\.\d+\.self_attn\.[kv]_proj", key)
+        if module and ".lora_A." not in key:
+            rows = repeated_rows(len(tensor), wanted[f"{module[0]}.weight"][0], config.head_dim)
+            tensor = tensor if rows is None else tensor[rows]
+        sources.append(TensorSource.from_array(key, tensor))
+    files = companions_of(adapter) + companions_of(adapter, (ADAPTER_CONFIG, "README.md"))
+    with new_folder(folder, files) as new:
+        write_safetensors(new / ADAPTER_WEIGHTS, sources, {"format": "pt"})
+
+
 def _llama_values(config: Config) -> dict[str, Any]:
-    """What a plain Llama's config.json says of layers that are all alike."""
+    """Say in a plain Llama's keys what layers are that are all alike."""
     values = config.to_dict() | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     [values["num_key_value_heads"]] = set(values.pop("num_key_value_heads_per_layer"))
     return values
 
 
 def _per_layer_values(config: Config) -> dict[str, Any]:
-    """What transformers from 5.15 on writes: common numbers, and for each layer what differs from them."""
+    """Say it as transformers from 5.15 on writes it: common numbers, and where a layer differs from them."""
     values = config.to_dict() | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     heads, own = values.pop("num_key_value_heads_per_layer"), values.pop("per_layer_config", {})
     [(common, _)] = Counter(heads).most_common(1)

@@ -8,6 +8,7 @@ and i + D/2 (:mod:`minidecilm.rope`). So their rows change places, as llama.cpp'
 ``DeciModel.permute`` in https://github.com/ggml-org/llama.cpp/blob/master/conversion/deci.py.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,11 @@ def write_gguf(checkpoint: Checkpoint, folder: Path, gguf_type: str, progress: b
     try:
         import gguf
     except ImportError:
-        raise OSError("a GGUF file is written by the gguf library: pip install '.[gguf]' in a clone") from None
+        raise OSError("to write GGUF takes the gguf library: pip install '.[gguf]' in a clone") from None
     if folder.suffix == ".gguf":
         raise ValueError(f"{folder}: give a folder to be created; {FILE_NAME} and the licence go into it")
     config, weights = checkpoint.config, checkpoint.float_tensors()
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, len(config.layers))
+    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, len(config.layers))
     types = {name: type_of(name, weight, gguf_type, config) for name, weight in weights.items()}
     licences = companions_of(checkpoint.folder, LICENCES)
     with new_folder(folder, licences, checkpoint.check_unchanged) as new, replacing(new / FILE_NAME) as file:
@@ -87,10 +88,10 @@ def write_gguf(checkpoint: Checkpoint, folder: Path, gguf_type: str, progress: b
         _add_tokenizer(writer, checkpoint, gguf.TokenType)
         sizes = {}
         for name, weight in weights.items():
-            kind = gguf.GGMLQuantizationType[types[name]]
-            sizes[name] = int(np.prod(gguf.quants.quant_shape_to_byte_shape(weight.shape, kind)))
+            packing = gguf.GGMLQuantizationType[types[name]]
+            sizes[name] = math.prod(gguf.quants.quant_shape_to_byte_shape(weight.shape, packing))
             own_name = names.get_name(name, try_suffixes=(".weight",))
-            writer.add_tensor_info(own_name, weight.shape, np.dtype(np.float32), sizes[name], kind)
+            writer.add_tensor_info(own_name, weight.shape, np.dtype(np.float32), sizes[name], packing)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -175,7 +176,9 @@ def _add_tokenizer(writer: Any, checkpoint: Checkpoint, kinds: Any) -> None:
     writer.add_unk_token_id(tokenizer.unk_id)
     if config.bos_token_id is not None:
         writer.add_bos_token_id(config.bos_token_id)
-    for add, token in zip((writer.add_eos_token_id, writer.add_eot_token_id), config.eos_token_ids, strict=False):
+    for add, token in zip(
+        (writer.add_eos_token_id, writer.add_eot_token_id), config.eos_token_ids, strict=False
+    ):
         add(token)
     writer.add_add_bos_token(tokenizer.add_bos)
     writer.add_add_eos_token(tokenizer.add_eos)

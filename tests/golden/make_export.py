@@ -33,7 +33,15 @@ NEW_TOKENS = 60
 RANDOM = {
     "four": Config(37, 20, 4, 6, tuple(LayerConfig(k, 29) for k in (4, 2, 1, 4)), 48, rope_factor=2.0),
     "twelve": Config(
-        41, 36, 12, 4, tuple(LayerConfig(k, 35) for k in (1, 3, 12, 2, 6)), 48, 1e-6, 5e5, tie_word_embeddings=True
+        41,
+        36,
+        12,
+        4,
+        tuple(LayerConfig(k, 35) for k in (1, 3, 12, 2, 6)),
+        48,
+        1e-6,
+        5e5,
+        tie_word_embeddings=True,
     ),
 }
 
@@ -49,14 +57,18 @@ def source(name, folder):
 def in_float64():
     """Make transformers' Llama without its casts to float32."""
     text = Path(modeling_llama.__file__).read_text(encoding="utf-8")
-    for old, new in (("torch.float32", "torch.float64"), (".float()", ".double()"), ("=torch.float)", "=torch.double)")):
+    for old, new in (
+        ("torch.float32", "torch.float64"),
+        (".float()", ".double()"),
+        ("=torch.float)", "=torch.double)"),
+    ):
         assert old in text
         text = text.replace(old, new)
     spec = importlib.util.spec_from_loader("transformers.models.llama.modeling_llama64", loader=None)
     module = importlib.util.module_from_spec(spec)
     module.__file__ = modeling_llama.__file__  # transformers' decorators look for the source
     sys.modules[spec.name] = module
-    exec(compile(text, spec.name, "exec"), module.__dict__)  # noqa: S102
+    exec(compile(text, spec.name, "exec"), module.__dict__)
     return module.LlamaForCausalLM
 
 
@@ -83,13 +95,19 @@ def main():
             prompt = PROMPT if name == "demo" else ids[0, :9].tolist()
             new = min(NEW_TOKENS, M - len(prompt))
             found = llama.generate(
-                torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=int), do_sample=False,
-                max_new_tokens=new, min_new_tokens=new, pad_token_id=0,
+                torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=int),
+                do_sample=False,
+                max_new_tokens=new,
+                min_new_tokens=new,
+                pad_token_id=0,
             )
             arrays[f"{name}.greedy"] = found.numpy()[0]
             export_checkpoint(checkpoint, Path(temporary) / f"{name}-layers", "per-layer")
             read = transformers.AutoConfig.from_pretrained(Path(temporary) / f"{name}-layers")
-            files[name]["per_layer_config"] = json.loads(read.to_json_string(use_diff=False))["per_layer_config"]
+            files[name]["per_layer_config"] = json.loads(read.to_json_string(use_diff=False))[
+                "per_layer_config"
+            ]
             files[name]["kv_heads"] = [layer.num_key_value_heads for layer in read.per_layer_config]
     np.savez_compressed(FOLDER / "golden.npz", **arrays)
     versions = {module.__name__: module.__version__ for module in (transformers, torch)}
