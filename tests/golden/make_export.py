@@ -3,7 +3,7 @@
 Its Llama casts to float32 inside RMSNorm, the rotary table and the softmax, whatever it is loaded in; here
 these casts are lifted to float64, so that what is left is the network.
 
-Run from the repository root with transformers and torch installed:
+Run from the repository root with transformers, torch and peft installed:
     python tests/golden/make_export.py
 """
 
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
 import transformers
 from transformers.models.llama import modeling_llama
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from minidecilm import Config, LayerConfig, export_checkpoint, write_random_checkpoint  # noqa: E402
 from minidecilm.catalog import DEMO_FOLDER  # noqa: E402
+from tests.adapters import low_rank, write_adapter  # noqa: E402
 
 FOLDER = Path(__file__).parent / "export"
 PROMPT = [1, 452, 463, 261, 406]  # "Once upon a time" in the demo model's pieces
@@ -103,6 +105,22 @@ def main():
                 pad_token_id=0,
             )
             arrays[f"{name}.greedy"] = found.numpy()[0]
+            if name in RANDOM:
+                for dora in (False, True):
+                    adapter = write_adapter(
+                        Path(temporary) / f"{name}-adapter-{dora}",
+                        low_rank(RANDOM[name], dora=dora),
+                        use_dora=dora,
+                        target_modules=r".*_proj",
+                    )
+                    fitting = Path(temporary) / f"{name}-fitting-{dora}"
+                    export_checkpoint(checkpoint, fitting, adapter=adapter)
+                    base = Llama.from_pretrained(exported, dtype=torch.float64, attn_implementation="eager")
+                    base.model.rotary_emb.double()
+                    adapted = peft.PeftModel.from_pretrained(base, fitting, autocast_adapter_dtype=False)
+                    adapted = adapted.double().eval()
+                    key = f"{name}.{'dora' if dora else 'lora'}"
+                    arrays[key] = adapted(torch.tensor(ids)).logits.numpy()[:, kept]
             export_checkpoint(checkpoint, Path(temporary) / f"{name}-layers", "per-layer")
             read = transformers.AutoConfig.from_pretrained(Path(temporary) / f"{name}-layers")
             files[name]["per_layer_config"] = json.loads(read.to_json_string(use_diff=False))[
@@ -110,7 +128,7 @@ def main():
             ]
             files[name]["kv_heads"] = [layer.num_key_value_heads for layer in read.per_layer_config]
     np.savez_compressed(FOLDER / "golden.npz", **arrays)
-    versions = {module.__name__: module.__version__ for module in (transformers, torch)}
+    versions = {module.__name__: module.__version__ for module in (transformers, torch, peft)}
     text = json.dumps({"versions": versions, "files": files}, indent=1)
     (FOLDER / "golden.json").write_text(text + "\n", encoding="utf-8")
 

@@ -26,8 +26,9 @@ from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.checkpoint_writer import write_checkpoint
 from minidecilm.weights.export import repeated_rows
 from minidecilm.weights.quantize import quantize_checkpoint
-from minidecilm.weights.safetensors_file import TensorSource
+from minidecilm.weights.safetensors_file import TensorSource, read_safetensors
 from tests import checks
+from tests.adapters import PREFIX, low_rank, write_adapter
 from tests.configs import ODD, SMALL, TINY
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "export"
@@ -205,7 +206,7 @@ def read_gguf(folder):
 
 
 def turned_neighbours(heads, angles):
-    """Turn rows 2i and 2i + 1 of every head by one angle, as llama.cpp does: (heads, D) with (D / 2,) angles."""
+    """Turn 2i and 2i + 1 of every head by one angle, as llama.cpp does: (heads, D), (D / 2,) angles."""
     pairs = heads.reshape(len(heads), -1, 2)
     one, two = pairs[..., 0], pairs[..., 1]
     cos, sin = np.cos(angles), np.sin(angles)
@@ -540,20 +541,46 @@ def test_memory_stays_at_a_few_blocks(tmp_path):
 # --- adapters
 
 
-@pytest.mark.parametrize("name", ["plain", "rslora", "patterns", "dora", "saved"])
-def test_an_adapter_fits_the_exported_model(tmp_path, name):
-    base, adapter = ADAPTERS / "base", ADAPTERS / name
-    assert len(set(open_checkpoint(base).config.num_key_value_heads_per_layer)) > 1
-    export_checkpoint(base, tmp_path / "base")
-    export_checkpoint(base, tmp_path / "adapter", adapter=adapter)
-    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(os.listdir(tmp_path / "adapter"))
-    ids = np.random.default_rng(0).integers(3, 30, (2, 20))
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+@pytest.mark.parametrize("name", RANDOM)
+def test_an_adapter_fits_the_exported_model(tmp_path, golden, name, dora):
+    """PEFT computed the same with both as exported, and so do we, on layers whose B shapes differ."""
+    base = golden_source(name, tmp_path)
+    adapter = write_adapter(
+        tmp_path / "adapter", low_rank(RANDOM[name], dora=dora), use_dora=dora, target_modules=".*_proj"
+    )
+    (tmp_path / "adapter" / "LICENSE").write_text("mine")
+    (tmp_path / "adapter" / "README.md").write_text("model card")
+    export_checkpoint(base, tmp_path / "new")
+    export_checkpoint(base, tmp_path / "fitting", adapter=adapter)
+    assert set(os.listdir(tmp_path / "fitting")) == set(os.listdir(adapter))
     options = {"dtype": "float64", "backend": "numpy"}
-    expected = minidecilm.load(base, adapter=adapter, **options).model(ids)
-    found = minidecilm.load(tmp_path / "base", adapter=tmp_path / "adapter", **options).model(ids)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
-    with pytest.raises(CheckpointError, match="adapter"):
-        minidecilm.load(base, adapter=tmp_path / "adapter", **options)
+    for model in (
+        minidecilm.load(base, adapter=adapter, **options).model,
+        minidecilm.load(tmp_path / "new", adapter=tmp_path / "fitting", **options).model,
+    ):
+        found = model(golden[f"{name}.input_ids"])[:, golden[f"{name}.positions"]]
+        expected = golden[f"{name}.{'dora' if dora else 'lora'}"]
+        assert np.abs(expected - golden[f"{name}.logits"]).max() > 0.1
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    with pytest.raises(CheckpointError, match="expected shape"):
+        minidecilm.load(base, adapter=tmp_path / "fitting", **options)
+
+
+def test_whole_weights_of_an_adapter_are_repeated_too(tmp_path):
+    """Of keys and values; the others are handed through."""
+    rng, config = np.random.default_rng(0), RANDOM["four"]
+    tensors = {
+        f"{PREFIX}{name}": rng.normal(size=config.parameter_shapes()[name]).astype(np.float32)
+        for name in ("model.layers.2.self_attn.v_proj.weight", "lm_head.weight")
+    }
+    write_random_checkpoint(config, tmp_path / "base")
+    write_adapter(tmp_path / "adapter", tensors, modules_to_save=["v_proj", "lm_head"])
+    export_checkpoint(tmp_path / "base", tmp_path / "fitting", adapter=tmp_path / "adapter")
+    found = read_safetensors(tmp_path / "fitting" / "adapter_model.safetensors")
+    v_proj, head = tensors
+    np.testing.assert_array_equal(found[v_proj].reshape(4, 6, 20), np.stack([tensors[v_proj]] * 4))
+    np.testing.assert_array_equal(found[head], tensors[head])
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path):
