@@ -23,6 +23,27 @@ TYPES = ("F32", "BF16", "F16", "Q8_0", "Q4_0")
 TEXTS = ("Once upon a time", " hello", "a  b\n\nc café 上海 1976", "<s> x </s>", "\u2581 under", "")
 OUT = RESULTS / "exports.json"
 
+PAGE = """\
+# Exported models in other programs
+
+The demo model as a GGUF file in llama.cpp, with a float32 cache and without flash attention, beside
+minidecilm in float64. Equal tokens: how many of the first {new} that follow each of {prompts} prompts, each
+time the likeliest. Top five apart: the largest difference of the logits of the five likeliest tokens, at any
+position of these texts. Its tokenizer makes the same ids of {alike} of {texts} texts.
+
+{demo}
+A BF16 file holds the demo's weights exactly; what differs there is that llama.cpp rounds activations to the
+type of the matrix. With the rows of query and key heads left in the order of this network, the five logits
+are up to {without} apart.
+
+{random}
+Beyond the context: {tokens} ids in the demo model, whose context is {context} tokens. Token by token means
+{prompt} of them in one call, and the rest one by one. Plain and dynamic are the two values of `--rope`;
+transformers computes in float32.
+
+{beyond}
+"""
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Layers that differ in KV heads, in query heads too, and in the width of the feed-forward network.
@@ -179,6 +200,36 @@ def _beyond(folder: Path) -> dict[str, Any]:
         "llama.cpp and ours with it": apart(theirs, ours),
         "plain: transformers and ours without it": apart(plain, ours_static),
     }
+
+
+def page(result: dict[str, Any]) -> str:
+    """Fill in the page."""
+    new = result["new_tokens"]
+    rows = [
+        [
+            name,
+            f"{found['bytes']:,}",
+            ", ".join(map(str, found["equal_tokens"])),
+            f"{found['top_five_apart']:.2g}",
+        ]
+        for name, found in result["llama_cpp"].items()
+    ]
+    tokenized = result["llama_cpp"]["F32"]
+    random = [[name, f"{apart:.2g}"] for name, apart in result["llama_cpp_random"].items()]
+    beyond = result["beyond"]
+    sizes = ("context", "tokens", "prompt")
+    apart = [[name, f"{value:.2g}"] for name, value in beyond.items() if name not in sizes]
+    return PAGE.format(
+        prompts=len(result["prompts"]),
+        new=new,
+        alike=tokenized["texts_tokenized_alike"],
+        texts=tokenized["texts_tokenized"],
+        demo=table(["type of the matrices", "bytes", "equal tokens", "top five apart"], rows),
+        without=f"{result['llama_cpp_without_reordering']:.2g}",
+        random=table(["random model, F32", "logits apart"], random),
+        beyond=table(["logits", "apart"], apart),
+        **{name: beyond[name] for name in sizes},
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import argparse
 import inspect
 import json
 import shlex
+from collections import Counter
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
+import gguf
 import numpy as np
 import pytest
 
@@ -28,6 +30,7 @@ from tests.configs import SMALL
 from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
+ADAPTERS = checks.GOLDEN.with_name("adapters")
 DRAWN = ("kv_cache_by_batch", "largest_batch", "throughput", "roofline", "attention_maps")
 APART = Difference(3, "v", 0.01)
 FILES = {
@@ -89,6 +92,12 @@ def attention_of_layer(layer):
 ignoring, does = "--ignore-config-key odd", {"code": 0}
 golden = {"network.layers": 6, "network.vocabulary": 512}
 demo = {"network.layers": 8, "network.vocabulary": 2048}
+DEMO_WRITTEN = {
+    "written.layers": 8,
+    "written.vocabulary": 2048,
+    "written.kv_heads": (4, 2, 2, 1, 1, 1, 4, 4),
+    "inside": ["config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"],
+}
 text, out, random = "'One day'", "--out p.svg", "--config tiny.json --random"
 CASES = {
     "generate": [
@@ -198,10 +207,35 @@ CASES = {
         ),
     ],
     "quantize": [
-        Case("source", f"{GOLDEN} new", "demo new", {"written.layers": 8, "written.vocabulary": 2048}),
+        Case("source", f"{GOLDEN} new", "demo new", DEMO_WRITTEN),
         Case("folder", f"{GOLDEN} new", f"{GOLDEN} other", {"files": ["other"]}),
         added(f"{GOLDEN} new", "--weights int8", {"written.weights": "int8"}),
         added(f"{GOLDEN} new", "--group 128", {"written.group": 128}),
+        added("odd new", ignoring, does | {"files": ["new"]}),
+    ],
+    "export": [
+        Case(
+            "source",
+            f"{GOLDEN} new",
+            "demo new",
+            DEMO_WRITTEN | {"written.kv_heads": (4,) * 8},
+        ),
+        Case("folder", f"{GOLDEN} new", f"{GOLDEN} other", {"files": ["other"]}),
+        added(f"{GOLDEN} new", "--to per-layer", {"written.kv_heads": (4, 2, 1, 1, 2, 4)}),
+        added(f"{GOLDEN} new", "--rope dynamic", {"written.factor": 2.0}),
+        added(
+            f"{GOLDEN} new --to gguf",
+            "--type Q4_0",
+            {"types": lambda types: types["Q4_0"] > types["Q8_0"] == 1},
+        ),
+        added(
+            f"{shlex.quote(str(ADAPTERS / 'base'))} new",
+            f"--adapter {shlex.quote(str(ADAPTERS / 'plain'))}",
+            {
+                "inside": lambda names: {"adapter_config.json", "adapter_model.safetensors"} <= set(names),
+                **dict.fromkeys(("written.layers", "written.vocabulary", "written.kv_heads")),
+            },
+        ),
         added("odd new", ignoring, does | {"files": ["new"]}),
     ],
     "compare": [
@@ -349,10 +383,14 @@ def record(monkeypatch, tmp_path, run_command):
             found.update({f"network{'' if number == 1 else f' {number}'}.{k}": v for k, v in facts.items()})
         new = sorted(path for path in folder.iterdir() if path.name not in (*FILES, "odd"))
         found["files"] = [path.name for path in new]
-        for checkpoint in (open_checkpoint(path) for path in new if path.is_dir()):
+        found["inside"] = sorted(file.name for path in new if path.is_dir() for file in path.iterdir())
+        for file in (path / "model.gguf" for path in new if (path / "model.gguf").exists()):
+            found["types"] = Counter(tensor.tensor_type.name for tensor in gguf.GGUFReader(file).tensors)
+        for checkpoint in (open_checkpoint(path) for path in new if (path / "config.json").exists()):
             config = checkpoint.config
             written = {"layers": len(config.layers), "vocabulary": config.vocab_size}
-            written |= asdict(checkpoint.scheme)
+            written |= {"kv_heads": config.num_key_value_heads_per_layer, "factor": config.rope_factor}
+            written |= asdict(checkpoint.scheme) if checkpoint.scheme else {}
             found.update({f"written.{name}": value for name, value in written.items()})
         return dict(found)
 
