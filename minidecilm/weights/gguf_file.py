@@ -17,7 +17,7 @@ import numpy as np
 
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError
-from minidecilm.files import replacing
+from minidecilm.files import hub_name, replacing
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
 from minidecilm.tokenizer import Tokenizer
@@ -34,7 +34,6 @@ TYPES = (STORED, "F32", "F16", "BF16", "Q8_0", "Q4_0")
 _OF_DTYPE = {"float64": "F32", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _GROUP = 32  # columns that share a scale in Q8_0 and Q4_0
 _MOST = {"F32": np.finfo(np.float32).max, "BF16": 3.3895e38}  # largest magnitude; of the others float16's
-_FILE_TYPES = {"F32": "ALL_F32"} | {name: f"MOSTLY_{name}" for name in TYPES[2:]}
 
 
 def check_type(gguf_type: str) -> None:
@@ -75,42 +74,56 @@ def write_gguf(checkpoint: Checkpoint, folder: Path, gguf_type: str, progress: b
         raise OSError("to write GGUF takes the gguf library: pip install '.[gguf]' in a clone") from None
     if folder.suffix == ".gguf":
         raise ValueError(f"{folder}: give a folder to be created; {FILE_NAME} and the licence go into it")
-    config, weights = checkpoint.config, checkpoint.float_tensors()
-    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, len(config.layers))
-    types = {name: type_of(name, weight, gguf_type, config) for name, weight in weights.items()}
     licences = companions_of(checkpoint.folder, LICENCES)
     with new_folder(folder, licences, checkpoint.check_unchanged) as new, replacing(new / FILE_NAME) as file:
         writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.DECI])
-        writer.add_name(checkpoint.folder.name)
-        writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[types["model.embed_tokens.weight"]]])
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        _add_sizes(writer, config)
-        _add_tokenizer(writer, checkpoint, gguf.TokenType)
-        sizes = {}
+        types = _write_header(writer, checkpoint, gguf_type)
+        _append_tensors(writer, file, checkpoint, types, folder.name, progress)
+
+
+def _write_header(writer: Any, checkpoint: Checkpoint, gguf_type: str) -> dict[str, str]:
+    """Write all that stands before the values; return the type of every tensor."""
+    import gguf
+
+    config, weights = checkpoint.config, checkpoint.float_tensors()
+    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, len(config.layers))
+    types = {name: type_of(name, weight, gguf_type, config) for name, weight in weights.items()}
+    mostly = types["model.embed_tokens.weight"] if gguf_type == STORED else gguf_type
+    writer.add_name(hub_name(checkpoint.folder) or checkpoint.folder.name)
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if mostly == "F32" else f"MOSTLY_{mostly}"])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    _add_sizes(writer, config)
+    _add_tokenizer(writer, checkpoint, gguf.TokenType)
+    for name, weight in weights.items():
+        packing = gguf.GGMLQuantizationType[types[name]]
+        nbytes = math.prod(gguf.quants.quant_shape_to_byte_shape(weight.shape, packing))
+        own_name = names.get_name(name, try_suffixes=(".weight",))
+        writer.add_tensor_info(own_name, weight.shape, np.dtype(np.float32), nbytes, packing)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    return types
+
+
+def _append_tensors(
+    writer: Any, file: Path, checkpoint: Checkpoint, types: dict[str, str], title: str, progress: bool | None
+) -> None:
+    """Append the values of every tensor, each from a multiple of the file's alignment on."""
+    from gguf import GGMLQuantizationType, quants
+
+    weights, D = checkpoint.float_tensors(), checkpoint.config.head_dim
+    total = sum(weight.size for weight in weights.values())
+    with file.open("ab") as out, progress_bar(total, f"writing {title}", "weight", progress, True) as bar:
+        writer.write_padding(out, out.tell())
         for name, weight in weights.items():
-            packing = gguf.GGMLQuantizationType[types[name]]
-            sizes[name] = math.prod(gguf.quants.quant_shape_to_byte_shape(weight.shape, packing))
-            own_name = names.get_name(name, try_suffixes=(".weight",))
-            writer.add_tensor_info(own_name, weight.shape, np.dtype(np.float32), sizes[name], packing)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        writer.close()
-        total = sum(sizes.values())
-        with (
-            file.open("ab") as out,
-            progress_bar(total, f"writing {folder.name}", "B", progress, True) as bar,
-        ):
+            kind, where = types[name], f"{checkpoint.folder}: tensor {name}"
+            turned = name.endswith(("q_proj.weight", "k_proj.weight"))
+            rows = neighbouring_rows(len(weight), D) if turned else None
+            for block in _narrow(finite_blocks(weight, where, rows), kind, where):
+                out.write(quants.quantize(block, GGMLQuantizationType[kind]).data)
+                bar.update(block.size)
             writer.write_padding(out, out.tell())
-            for name, weight in weights.items():
-                kind, where = types[name], f"{checkpoint.folder}: tensor {name}"
-                turned = name.endswith(("q_proj.weight", "k_proj.weight"))
-                rows = neighbouring_rows(len(weight), config.head_dim) if turned else None
-                for block in _narrow(finite_blocks(weight, where, rows), kind, where):
-                    packed = gguf.quants.quantize(block, gguf.GGMLQuantizationType[kind])
-                    out.write(packed.data)
-                    bar.update(packed.nbytes)
-                writer.write_padding(out, sizes[name])
 
 
 def neighbouring_rows(rows: int, head_dim: int) -> Array:

@@ -68,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         GGUF,
-        "rows = neighbouring_rows(len(weight), config.head_dim) if turned else None",
+        "rows = neighbouring_rows(len(weight), D) if turned else None",
         "rows = None",
         f"{TESTS}::test_rows_stand_as_llama_cpp_turns_them",
     ),
