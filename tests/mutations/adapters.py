@@ -12,9 +12,6 @@ BAD = "tests/unit/test_bad_adapters.py::test_a_bad_adapter_is_refused_in_one_lin
 MUTATIONS = [
     Mutation(READER, 'math.sqrt(rank) if values.get("use_rslora") else rank', "rank", f"{GOOD} {PEFT}"),
     Mutation(READER, 'values["lora_alpha"])\n', 'values["r"])\n', f"{GOOD} {PEFT}"),
-    Mutation(
-        READER, "return next(fits, default)", "return [*fits, default][0 if default == 4 else -1]", GOOD
-    ),
     Mutation(READER, "return next(fits, default)", "return ([default, *fits])[-1]", PEFT),
     Mutation(READER, 'rf"(.*\\.)?({key})$", module', 'rf"({key})$", module', f"{GOOD} {PEFT}"),
     Mutation(READER, "self.read(parts[_MAGNITUDE], (rows,)) if dora else None", "None", f"{GOOD} {PEFT}"),
@@ -44,7 +41,7 @@ MUTATIONS = [
         'folder.glob("adapter_model*.pt")',
         "tests/unit/test_bad_adapters.py::test_a_folder_that_is_no_adapter",
     ),
-    Mutation(ADAPTED, "+ self.update.scale * change", "+ change", f"{GOOD} {PEFT}"),
+    Mutation(ADAPTED, "total *= self.update.scale", "pass", f"{GOOD} {PEFT}"),
     Mutation(ADAPTED, "merged if factors is None else merged * factors[:, None]", "merged", f"{GOOD} {PEFT}"),
     Mutation(
         ADAPTED,
