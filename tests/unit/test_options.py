@@ -73,8 +73,8 @@ def opening(without: str, *networks: str, pair: bool = False) -> list[Case]:
     ]
 
 
-def adapter(without: str, *networks: str, pair: bool = False) -> Case:
-    differs: dict[str, Any] = {f"{network}.adapted": 1 for network in networks}
+def adapter(without: str, *networks: str, pair: bool = False, **more: str) -> Case:
+    differs: dict[str, Any] = more | {f"{network}.adapted": 1 for network in networks}
     read = {"adapters": ["mine"] * max(1, len(networks))}
     return added(without, f"--adapter {',' * pair}mine", differs | read)
 
@@ -265,7 +265,7 @@ CASES = {
             {"network.layers": 2, "stdout": "first 2 layers of tiny.json with random weights\n"},
         ),
         *opening("", "network"),
-        adapter("", "network"),
+        adapter("", "network", stdout="demo with mine\n"),
         *opening(random, "network"),
         added("odd", ignoring, does | golden),
         added("--config odd.json --random", ignoring, does),
