@@ -157,7 +157,7 @@ BAD = {
         {"alpha_pattern": {"q_(proj": 1}},
         "alpha_pattern: .*found 'q_.proj'; name the modules",
     ),
-    "an expression without end": (but(), {"rank_pattern": {"(.*)*x": 3}}, "rank_pattern: .*a short regular"),
+    "an expression without end": (but(), {"rank_pattern": {"(.*)*": 3}}, "rank_pattern: .*a short regular"),
 }
 
 
