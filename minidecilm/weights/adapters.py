@@ -1,9 +1,9 @@
 """A LoRA adapter: a folder that PEFT saved, read for a model whose layers have their own shapes.
 
-Every matrix W that it changes becomes W + s * B @ A, with s = alpha / r, or alpha / sqrt(r) for
+Every matrix W that it changes becomes ``W + s * B @ A``, with s = alpha / r, or alpha / sqrt(r) for
 ``use_rslora``; ``rank_pattern`` and ``alpha_pattern`` give single matrices their own r and alpha. DoRA then
-scales every row to a length of its own: m * (W + s * B @ A) / |W + s * B @ A|. An adapter may also hold whole
-weights that take the place of the model's.
+scales every row to a length of its own: ``m * (W + s * B @ A) / |W + s * B @ A|``. An adapter may also hold
+whole weights that take the place of the model's.
 
 The tensors count: ``target_modules`` and the like only say how they came to be. What would be wrong if it was
 passed over is refused, and nothing of such an adapter is used.
