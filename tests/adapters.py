@@ -53,7 +53,8 @@ def low_rank(
     """Make A and B of the matrices whose module fits; `ranks` are by the end of its name."""
     generator = np.random.default_rng(seed)
     tensors: dict[str, Array] = {}
-    for name, shape in (config.parameter_shapes() | {"lm_head.weight": (config.vocab_size, 24)}).items():
+    head = {"lm_head.weight": (config.vocab_size, config.hidden_size)}
+    for name, shape in (config.parameter_shapes() | head).items():
         module = name.removesuffix(".weight")
         if re.search(modules, module):
             r = next((r for end, r in (ranks or {}).items() if module.endswith(end)), rank)

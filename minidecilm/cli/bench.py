@@ -88,7 +88,8 @@ def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
         raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
     lm = load(title, ignore_config_keys=options.ignore_config_key, **load_options(options))
     find_fault(lm.model, [0, 1, 2])
-    return lm.model, hub_name(lm.checkpoint.folder) or title
+    adapter = "" if options.adapter is None else f" with {options.adapter}"
+    return lm.model, (hub_name(lm.checkpoint.folder) or title) + adapter
 
 
 def report_text(facts: dict[str, Any], title: str) -> str:

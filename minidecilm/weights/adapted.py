@@ -108,8 +108,9 @@ class AdaptedWeight:
 
     def _sum(self, rows: slice) -> tuple[Array, Array | None]:
         """W + scale * B @ A of some rows in float64, and what gives them the length that DoRA has learnt."""
-        change = self.update.B[rows].astype(np.float64) @ self.update.A.astype(np.float64)
-        total = self.base[rows].astype(np.float64) + self.update.scale * change
+        total = self.update.B[rows].astype(np.float64) @ self.update.A.astype(np.float64)
+        total *= self.update.scale
+        total += self.base[rows].astype(np.float64)
         if self.update.magnitude is None:
             return total, None
         lengths = np.linalg.norm(total, axis=1)

@@ -1,9 +1,9 @@
 """A LoRA adapter: a folder that PEFT saved, read for a model whose layers have their own shapes.
 
-Every matrix W that it changes becomes W + s * B @ A, with s = alpha / r, or alpha / sqrt(r) for
+Every matrix W that it changes becomes ``W + s * B @ A``, with s = alpha / r, or alpha / sqrt(r) for
 ``use_rslora``; ``rank_pattern`` and ``alpha_pattern`` give single matrices their own r and alpha. DoRA then
-scales every row to a length of its own: m * (W + s * B @ A) / |W + s * B @ A|. An adapter may also hold whole
-weights that take the place of the model's.
+scales every row to a length of its own: ``m * (W + s * B @ A) / |W + s * B @ A|``. An adapter may also hold
+whole weights that take the place of the model's.
 
 The tensors count: ``target_modules`` and the like only say how they came to be. What would be wrong if it was
 passed over is refused, and nothing of such an adapter is used.
@@ -12,7 +12,7 @@ passed over is refused, and nothing of such an adapter is used.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,10 @@ def read_adapter(folder: str | Path, config: Config) -> Adapter:
     folder = Path(folder)
     path, weights = folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS
     if not path.is_file():
-        found = "a model; give it as the model" if (folder / "config.json").is_file() else "no such file"
-        advice = "" if ";" in found else "; give the folder that save_pretrained of peft wrote"
-        raise CheckpointError(f"{path}: expected the configuration of an adapter, found {found}{advice}")
+        found, advice = "no such file", "give the folder that save_pretrained of peft wrote"
+        if (folder / "config.json").is_file():
+            found, advice = "a model", "give it as the model"
+        raise _refusal(path, "the configuration of an adapter", found, advice)
     values = read_object(path, MAX_ADAPTER_BYTES, CheckpointError)
     _check_config(values, path)
     if not weights.exists():
@@ -163,13 +164,8 @@ def _check_config(values: Mapping[str, Any], path: Path) -> None:
 
     check(values.get("peft_type") == "LORA", "peft_type", "'LORA'", f"only LoRA is read: {_MERGE}")
     beginning = values.get("init_lora_weights", True)
-    known = " or ".join(map(str, _BEGINNINGS))
-    check(
-        any(type(beginning) is type(value) and beginning == value for value in _BEGINNINGS),
-        "init_lora_weights",
-        known,
-        _CHANGED_BASE,
-    )
+    same = any(type(beginning) is type(value) and beginning == value for value in _BEGINNINGS)
+    check(same, "init_lora_weights", " or ".join(map(str, _BEGINNINGS)), _CHANGED_BASE)
     for key, (default, advice) in _REFUSED.items():
         value = values.get(key, default)
         check(value == default or value in (None, False) or value in ([], {}), key, str(default), advice)
@@ -314,7 +310,8 @@ def _read_weights(folder: Path, config: Config, values: Mapping[str, Any]) -> Ad
             }
     except SafetensorError as problem:
         raise _refusal(path, "a safetensors file", " ".join(str(problem).split()), "save it again") from None
-    for module in _listed(values.get("modules_to_save")):
+    listed = values.get("modules_to_save")
+    for module in listed if isinstance(listed, list) else ():
         if not any(name.endswith(f"{module}.weight") for name in replaced):
             where = f"{folder / ADAPTER_CONFIG}: modules_to_save"
             raise _refusal(where, f"{brief(module)} in {ADAPTER_WEIGHTS}", "none", "save the adapter again")
@@ -327,7 +324,3 @@ def _read_weights(folder: Path, config: Config, values: Mapping[str, Any]) -> Ad
         expected = "the head too, which is the embedding in this model"
         raise _refusal(where, expected, "the embedding alone", f"save both (modules_to_save), or {_MERGE}")
     return Adapter(folder, config, updates, replaced)
-
-
-def _listed(names: Any) -> Iterator[str]:
-    yield from (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()

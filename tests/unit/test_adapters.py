@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from minidecilm.backends import NUMPY, create_backend
 from minidecilm.backends.beside import beside
 from minidecilm.backends.host import Host
 from minidecilm.catalog import DEMO_FOLDER
+from minidecilm.config import LayerConfig
 from minidecilm.errors import CheckpointError
 from minidecilm.model import DeciLM
 from minidecilm.weights.adapted import AdaptedWeight, with_adapter
@@ -334,6 +336,23 @@ def test_dora_without_a_row_to_scale_is_refused(models, tmp_path):
     for use in (lambda: weight.parts(np.float32), lambda: weight[4:9]):
         with pytest.raises(CheckpointError, match=r"k_proj.weight: .*zeros alone in row 7; give the model"):
             use()
+
+
+def test_memory_stays_at_a_few_blocks(monkeypatch, tmp_path):
+    """The adapter itself is in memory, and no weight of the model but those being merged."""
+    monkeypatch.setattr("minidecilm.weights.adapted._BLOCK", 1 << 13)
+    wide = replace(MODEL, hidden_size=256, layers=(LayerConfig(4, 1024), LayerConfig(1, 1024)))
+    base = write_model(tmp_path / "model", wide)
+    adapter = write_adapter(tmp_path / "adapter", low_rank(wide, dora=True), use_dora=True)
+    nbytes = open_checkpoint(base).nbytes
+    tracemalloc.start()
+    try:
+        merge_checkpoint(base, adapter, tmp_path / "merged")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < nbytes / 4
+    assert open_checkpoint(tmp_path / "merged").nbytes == nbytes
 
 
 SLOW_MERGE = """

@@ -37,6 +37,7 @@ ONE_FILE = {
     "huggingface_hub": "catalog",
     "matplotlib": "plots",
     "gguf": "weights",
+    "safetensors": "weights",
 }
 NEVER = {"torch", "transformers", "pickle"}
 
@@ -115,6 +116,8 @@ def test_import_rules(path):
         ("backends/host.py", ("minidecilm.cache", True)),
         ("backends/host.py", ("numba", False)),
         ("cli/info.py", ("matplotlib", False)),
+        ("weights/adapters.py", ("safetensors", True)),
+        ("api.py", ("safetensors", False)),
         ("plots/style.py", ("matplotlib.figure", True)),
         ("bench/limits.py", ("minidecilm.backends.numba_backend", True)),
         ("backends/numba_backend/linear.py", ("cupy", True)),
