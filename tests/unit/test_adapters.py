@@ -207,6 +207,15 @@ def test_generation_goes_through_the_adapter(models, tmp_path):
     assert str(plain) not in {str(text) for text in texts.values()}
 
 
+def test_kernels_of_a_packed_base_are_made_ready(models, tmp_path):
+    """They are those of its codes, which a change beside them leaves alone."""
+    folder = write_adapter(tmp_path / "adapter", low_rank())
+    quantize_checkpoint(models[MODEL], tmp_path / "packed", "int8", 32)
+    model = minidecilm.load(tmp_path / "packed", adapter=folder, backend="numba").model
+    [ids] = minidecilm.generate_tokens(model, IDS[:1], max_new_tokens=3, temperature=0)
+    assert len(ids) == 3
+
+
 def swapped_layers(tensors):
     """Layer 0 and layer 3 have the same shapes."""
     swap = {"0": "3", "3": "0"}
