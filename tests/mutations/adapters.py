@@ -92,7 +92,7 @@ MUTATIONS = [
         BESIDE,
         "name: _base(weight) for name",
         "name: weight for name",
-        "tests/unit/test_adapters.py::test_kernels_of_a_packed_base_are_made_ready",
+        "tests/unit/test_adapters.py::test_a_backend_is_made_ready_for_the_weights_without_the_adapter",
     ),
     Mutation(
         BESIDE,

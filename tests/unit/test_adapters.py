@@ -207,13 +207,17 @@ def test_generation_goes_through_the_adapter(models, tmp_path):
     assert str(plain) not in {str(text) for text in texts.values()}
 
 
-def test_kernels_of_a_packed_base_are_made_ready(models, tmp_path):
-    """They are those of its codes, which a change beside them leaves alone."""
-    folder = write_adapter(tmp_path / "adapter", low_rank())
-    quantize_checkpoint(models[MODEL], tmp_path / "packed", "int8", 32)
-    model = minidecilm.load(tmp_path / "packed", adapter=folder, backend="numba").model
-    [ids] = minidecilm.generate_tokens(model, IDS[:1], max_new_tokens=3, temperature=0)
-    assert len(ids) == 3
+def test_a_backend_is_made_ready_for_the_weights_without_the_adapter():
+    """Its kernels are those of what is stored."""
+    seen = []
+    backend = replace(NUMPY, prepare=lambda *arguments: seen.append(arguments))
+    base, change = np.ones((3, 4), np.float32), LowRank(np.ones((1, 4)), np.ones((3, 1)), 1.0)
+    weights = {"changed": AdaptedWeight(base, change, "weight"), "other": base[0]}
+    beside(backend).prepare(weights, "float32", False)
+    [(ready, *rest)] = seen
+    assert ready["changed"] is base
+    assert ready["other"] is weights["other"]
+    assert rest == ["float32", False]
 
 
 def swapped_layers(tensors):
