@@ -92,7 +92,7 @@ MUTATIONS = [
         BESIDE,
         "name: _base(weight) for name",
         "name: weight for name",
-        "tests/unit/test_adapters.py::test_generation_goes_through_the_adapter",
+        "tests/unit/test_adapters.py::test_a_backend_is_made_ready_for_the_weights_without_the_adapter",
     ),
     Mutation(
         BESIDE,
@@ -100,7 +100,12 @@ MUTATIONS = [
         "if False:",
         "tests/unit/test_adapters.py::test_a_backend_with_memory_of_its_own_wants_the_adapter_merged",
     ),
-    Mutation("minidecilm/api.py", "chosen = beside(chosen)", "pass", GOOD),
+    Mutation(
+        "minidecilm/api.py",
+        "chosen = beside(chosen)",
+        "pass",
+        "tests/unit/test_adapters.py::test_a_base_stays_as_it_is_stored",
+    ),
     Mutation(
         "minidecilm/weights/merge.py",
         "weight.blocks(weight.dtype)",

@@ -207,6 +207,19 @@ def test_generation_goes_through_the_adapter(models, tmp_path):
     assert str(plain) not in {str(text) for text in texts.values()}
 
 
+def test_a_backend_is_made_ready_for_the_weights_without_the_adapter():
+    """Its kernels are those of what is stored."""
+    seen = []
+    backend = replace(NUMPY, prepare=lambda *arguments: seen.append(arguments))
+    base, change = np.ones((3, 4), np.float32), LowRank(np.ones((1, 4)), np.ones((3, 1)), 1.0)
+    weights = {"changed": AdaptedWeight(base, change, "weight"), "other": base[0]}
+    beside(backend).prepare(weights, "float32", False)
+    [(ready, *rest)] = seen
+    assert ready["changed"] is base
+    assert ready["other"] is weights["other"]
+    assert rest == ["float32", False]
+
+
 def swapped_layers(tensors):
     """Layer 0 and layer 3 have the same shapes."""
     swap = {"0": "3", "3": "0"}
