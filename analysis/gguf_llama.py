@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from minidecilm.config import Config, LayerConfig
 from minidecilm.ops import Array
 from minidecilm.weights.checkpoint_writer import write_checkpoint
+from minidecilm.weights.gguf_file import neighbouring_rows
 from minidecilm.weights.safetensors_file import TensorSource
 
 _PRE_TOKENIZER = "smollm"  # single digits, then the pattern of GPT-2
@@ -105,13 +106,6 @@ class LlamaFile:
 
 def _widen(tensor: gguf.ReaderTensor, name: str, head_dim: int) -> Iterator[Array]:
     values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-    yield split_halves(values, head_dim) if name.endswith(("q_proj.weight", "k_proj.weight")) else values
-
-
-def split_halves(weight: Array, head_dim: int) -> Array:
-    """Reorder the rows of every head for the half-split rotary layout: (heads * D, E) -> (heads * D, E).
-
-    llama.cpp turns neighbouring rows 2i and 2i + 1 by one angle, minidecilm rows i and i + D/2.
-    """
-    pairs = weight.reshape(-1, head_dim // 2, 2, weight.shape[1])  # (heads, D/2, 2, E)
-    return pairs.swapaxes(1, 2).reshape(weight.shape)
+    if name.endswith(("q_proj.weight", "k_proj.weight")):
+        values = values[np.argsort(neighbouring_rows(len(values), head_dim))]  # back to halves
+    yield values

@@ -11,7 +11,7 @@ from operator import mul
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, calculators, first_use, limits, tables
+from benchmarks import accuracy, calculators, exports, first_use, limits, tables
 from benchmarks.common import RESULTS, brief, read_result, results_of_every_cpu, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
@@ -134,6 +134,7 @@ def benchmark_pages() -> dict[str, str]:
     pages = {
         "accuracy": accuracy.page(found["accuracy"]),
         "calculators": calculators.page(found["calculators"]),
+        "exports": exports.page(found["exports"]),
         "full_size": full_size(found["full_size"], found["full_size_numpy"]),
         "open_checkpoint": open_checkpoint(found["open_checkpoint"]),
         "import_time": import_time(found["import_time"]),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from minidecilm.presets import preset as preset
     from minidecilm.trace import Step as Step
     from minidecilm.trace import Totals as Totals
+    from minidecilm.weights.export import export_checkpoint as export_checkpoint
     from minidecilm.weights.quantize import quantize_checkpoint as quantize_checkpoint
     from minidecilm.weights.random_weights import write_random_checkpoint as write_random_checkpoint
 
@@ -57,6 +58,7 @@ _HOMES = {
     "observe": ("Recorder", "STAGES"),
     "presets": ("PRESET_NAMES", "preset"),
     "trace": ("Step", "Totals"),
+    "weights.export": ("export_checkpoint",),
     "weights.quantize": ("quantize_checkpoint",),
     "weights.random_weights": ("write_random_checkpoint",),
 }

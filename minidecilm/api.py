@@ -1,13 +1,14 @@
 """Text level: load a model, generate, stream."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 
 from minidecilm.backends import Backend, create_backend
+from minidecilm.backends.beside import beside
 from minidecilm.catalog import find_folder
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
@@ -17,8 +18,8 @@ from minidecilm.model import DeciLM
 from minidecilm.progress import progress_bar
 from minidecilm.sampling import Keywords, Options
 from minidecilm.tokenizer import TextStream, Tokenizer
+from minidecilm.weights.adapted import AdaptedWeight, with_adapter
 from minidecilm.weights.checkpoint import Checkpoint, open_checkpoint
-from minidecilm.weights.packed import Weight
 from minidecilm.weights.quantize import quantize_weights
 from minidecilm.weights.scheme import BITS, Scheme, check_weights
 
@@ -278,6 +279,7 @@ def load(
     dtype: str = "float32",
     rope: str = "reference",
     kv_cache: str = "compute",
+    adapter: str | Path | None = None,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
 ) -> LanguageModel:
@@ -302,6 +304,10 @@ def load(
         When cached keys are rotated: see :mod:`minidecilm.rope`.
     kv_cache : {"compute", "float32", "bfloat16"}
         What keys and values are cached as; "compute" is `dtype`. bfloat16 takes half the memory of float32.
+    adapter : str or Path, optional
+        A LoRA adapter of this model that PEFT saved: a folder, or a hub id. Weights "stored" stay as they
+        are, and a product with one that is changed takes two small ones more; any other `weights` merges the
+        adapter while it converts. See :mod:`minidecilm.weights.adapters`.
     ignore_config_keys : iterable of str
         Keys of config.json and generation_config.json to pass over, as if they were not there, because you
         know that they do not change the network. A str is one key.
@@ -330,6 +336,8 @@ def load(
     """
     check_weights(weights)
     checkpoint = open_checkpoint(find_folder(model), ignore_config_keys=ignore_config_keys)
+    folder = None if adapter is None else find_folder(adapter)
+    config, tensors = with_adapter(checkpoint.config, checkpoint.tensors, folder)
     chosen = create_backend(backend, checkpoint.config.num_parameters, dtype)
     tokenizer = Tokenizer.from_folder(checkpoint.folder, checkpoint.config.vocab_size)
     if tokenizer is not None and tokenizer.vocab_size > checkpoint.config.vocab_size:
@@ -337,27 +345,41 @@ def load(
             f"{checkpoint.folder}: tokenizer.model has {tokenizer.vocab_size} pieces, config.json says "
             f"vocab_size = {checkpoint.config.vocab_size}: they do not belong together"
         )
-    tensors = _convert(checkpoint, weights, progress)
+    if weights not in ("stored", checkpoint.scheme and checkpoint.scheme.weights):
+        tensors = _convert(checkpoint, tensors, weights, progress)
+    elif adapter is not None:
+        chosen = beside(chosen)
+        _lay_beside(tensors, "float32" if dtype == "bfloat16" else dtype, progress)
     checkpoint.check_unchanged(mapped=True)
-    network = DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)
+    network = DeciLM(config, tensors, chosen, dtype, rope, kv_cache)
     # To read where a mapped file was cut off ends the process.
     network.check_files = partial(checkpoint.check_unchanged, mapped=True)
     return LanguageModel(network, tokenizer, checkpoint)
 
 
-def _convert(checkpoint: Checkpoint, weights: str, progress: bool | None) -> dict[str, Weight]:
+def _convert(
+    checkpoint: Checkpoint, tensors: Mapping[str, Any], weights: str, progress: bool | None
+) -> dict[str, Any]:
     """Weights in the storage dtype that was asked for; those of a packed checkpoint only widen."""
-    if weights in ("stored", checkpoint.scheme and checkpoint.scheme.weights):
-        return checkpoint.tensors
     if weights in BITS:
-        return quantize_weights(checkpoint.float_tensors(), Scheme(weights), progress)
+        checkpoint.float_tensors()  # refuses those of a packed checkpoint
+        return quantize_weights(tensors, Scheme(weights), progress)
     dtype = np.dtype(weights)
-    converted: dict[str, Weight] = {}
-    with progress_bar(len(checkpoint.tensors), f"converting to {weights}", "tensor", progress) as bar:
-        for name, tensor in checkpoint.tensors.items():
+    converted: dict[str, Any] = {}
+    with progress_bar(len(tensors), f"converting to {weights}", "tensor", progress) as bar:
+        for name, tensor in tensors.items():
             converted[name] = tensor.astype(dtype)
             bar.update(1)
     return converted
+
+
+def _lay_beside(tensors: Mapping[str, Any], dtype: str, progress: bool | None) -> None:
+    """Make ready what an adapter adds to products; for DoRA that reads all the matrices it changes."""
+    changed = [tensor for tensor in tensors.values() if isinstance(tensor, AdaptedWeight)]
+    with progress_bar(len(changed), "laying the adapter beside", "matrix", progress) as bar:
+        for tensor in changed:
+            tensor.parts(dtype)
+            bar.update(1)
 
 
 def generate(

@@ -61,7 +61,10 @@ def find_folder(model: str | Path) -> Path:
         ) from None
     try:
         return Path(
-            snapshot_download(str(model), allow_patterns=["*.safetensors", "*.json", "tokenizer.model"])
+            snapshot_download(
+                str(model),
+                allow_patterns=["*.safetensors", "*.json", "tokenizer.model", "LICENSE*", "Notice"],
+            )
         )
     except Exception as problem:  # the hub client's own errors have no common base
         first_line = str(problem).strip().splitlines()[:1]

@@ -6,8 +6,8 @@ KV-head number for the whole model. Only the standard library is imported here.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import lcm, prod
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,16 @@ class Config:
         """H of every layer."""
         heads = (layer.num_attention_heads for layer in self.layers)
         return tuple(self.num_attention_heads if own is None else own for own in heads)
+
+    def with_equal_kv_heads(self) -> "Config":
+        """Give every layer the same K: the smallest that each layer's divides, so each is repeated.
+
+        It divides H too, since each layer's does. Repeated KV heads change no result, only what is stored.
+        """
+        common = lcm(*self.num_key_value_heads_per_layer)
+        return replace(
+            self, layers=tuple(replace(layer, num_key_value_heads=common) for layer in self.layers)
+        )
 
     @property
     def num_parameters(self) -> int:

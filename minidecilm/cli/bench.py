@@ -61,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _random_model(options: argparse.Namespace, plan: bench.Plan) -> tuple[DeciLM, str]:
     """Make the model of --config, and say what it is."""
+    load = load_options(options)
+    if load.pop("adapter") is not None:
+        raise ValueError("--adapter: random weights have none; give a model")
     if options.model is not None:
         raise ValueError("give a model or --config, not both")
     if not options.random:
@@ -74,7 +77,7 @@ def _random_model(options: argparse.Namespace, plan: bench.Plan) -> tuple[DeciLM
     if options.layers is not None:
         config = bench.first_layers(config, options.layers)
         title = f"first {options.layers} layers of {title}"
-    return bench.random_model(config, plan, **load_options(options)), title
+    return bench.random_model(config, plan, **load), title
 
 
 def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
@@ -86,7 +89,8 @@ def _loaded(options: argparse.Namespace) -> tuple[DeciLM, str]:
         raise ValueError(f"{title} is a preset without weights: --config {title} --random measures it")
     lm = load(title, ignore_config_keys=options.ignore_config_key, **load_options(options))
     find_fault(lm.model, [0, 1, 2])
-    return lm.model, hub_name(lm.checkpoint.folder) or title
+    adapter = "" if options.adapter is None else f" with {options.adapter}"
+    return lm.model, (hub_name(lm.checkpoint.folder) or title) + adapter
 
 
 def report_text(facts: dict[str, Any], title: str) -> str:

@@ -77,12 +77,12 @@ def _pair_of_settings(options: argparse.Namespace) -> list[dict[str, Any]]:
     """How each of the two runs is opened: an option of one value holds for both."""
     settings: list[dict[str, Any]] = [{}, {}]
     for name, given in load_options(options).items():
-        values = given.split(",")
+        values = (given or "").split(",")
         if len(values) > 2:
             option = name.replace("_", "-")
             raise ValueError(f"--{option}: expected one value or two, found {len(values)}")
         for setting, value in zip(settings, values * (3 - len(values)), strict=True):
-            setting[name] = value
+            setting[name] = value or None if name == "adapter" else value
     return settings
 
 

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 import minidecilm
-from minidecilm.cli import bench, compare, generate, info, plot, quantize
+from minidecilm.cli import bench, compare, export, generate, info, merge, plot, quantize
 from minidecilm.cli.options import INTERRUPTED, say
 
 #: Each module has the name of its command.
-COMMANDS = (generate, info, plot, quantize, compare, bench)
+COMMANDS = (generate, info, plot, quantize, merge, export, compare, bench)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -32,7 +32,15 @@ def add_load_options(parser: argparse.ArgumentParser, pair: bool = False) -> Non
             metavar=name.upper(),
             help=f"{', '.join(values)} (default: {default}){note}",
         )
+    add_adapter(parser, "; two, with a comma between, for the two runs: ,FOLDER" if pair else "")
     add_ignored_keys(parser)
+
+
+def add_adapter(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add an adapter of the model."""
+    parser.add_argument(
+        "--adapter", metavar="FOLDER", help=f"a LoRA adapter of the model, as PEFT saves{note}"
+    )
 
 
 def add_ignored_keys(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +56,7 @@ def add_ignored_keys(parser: argparse.ArgumentParser) -> None:
 
 def load_options(options: argparse.Namespace) -> dict[str, Any]:
     """Give what :func:`add_load_options` added as arguments of :func:`minidecilm.load`."""
-    return {name: getattr(options, name) for name in LOAD_OPTIONS}
+    return {name: getattr(options, name) for name in (*LOAD_OPTIONS, "adapter")}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

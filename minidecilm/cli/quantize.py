@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from minidecilm.catalog import find_folder
-from minidecilm.cli.options import add_ignored_keys, say
+from minidecilm.cli.options import add_adapter, add_ignored_keys, say
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.packed import GROUPS
 from minidecilm.weights.quantize import quantize_checkpoint
@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"columns that share a scale: {', '.join(map(str, GROUPS))} (default: 64)",
     )
+    add_adapter(parser)
     add_ignored_keys(parser)
 
 
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
         options.folder,
         options.weights,
         options.group,
+        adapter=None if options.adapter is None else find_folder(options.adapter),
         ignore_config_keys=options.ignore_config_key,
     )
     written = open_checkpoint(options.folder)

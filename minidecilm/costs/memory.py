@@ -1,6 +1,5 @@
 """Parameters, bytes of weights, and bytes of the key-value cache."""
 
-from dataclasses import replace
 from math import prod
 from numbers import Integral
 from typing import NamedTuple
@@ -125,10 +124,10 @@ def kv_cache_bytes(config: Config, batch_size: int = 1, context: int = 1, dtype:
 
 
 def padded_to_uniform(config: Config) -> Config:
-    """Give every layer as many KV heads as the largest has, as engines do whose caches have one shape.
+    """Repeat KV heads until all layers have equally many, as engines do whose caches have one shape.
 
-    Copies of a KV head change no result, only what is stored. vLLM ran DeciLM so: pull request 2062,
-    https://github.com/vllm-project/vllm/pull/2062.
+    :meth:`Config.with_equal_kv_heads <minidecilm.config.Config.with_equal_kv_heads>` says how many. vLLM ran
+    DeciLM so: pull request 2062, https://github.com/vllm-project/vllm/pull/2062.
 
     Examples
     --------
@@ -137,5 +136,4 @@ def padded_to_uniform(config: Config) -> Config:
     >>> kv_cache_bytes(padded_to_uniform(config)) / kv_cache_bytes(config)
     2.56
     """
-    most = max(config.num_key_value_heads_per_layer)
-    return replace(config, layers=tuple(replace(layer, num_key_value_heads=most) for layer in config.layers))
+    return config.with_equal_kv_heads()

@@ -248,6 +248,10 @@ class Tokenizer:
             return self.added[token].text
         return self._pieces[token] if token < self.vocab_size else ""
 
+    def score(self, token: int) -> float:
+        """Return how early the model joins letters to this piece: the highest first. Of other ids, 0."""
+        return float(self._model.get_score(token)) if 0 <= token < self.vocab_size else 0.0
+
     def is_special(self, token: int) -> bool:
         """Whether an id stands for no text: begin, end, unknown, another control token, or padding."""
         padding = self.id_to_piece(token) == "" and token not in self.added

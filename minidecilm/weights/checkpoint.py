@@ -87,7 +87,7 @@ class Checkpoint:
         floats = {name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, np.ndarray)}
         if self.scheme is not None:
             found = f"{self.scheme.weights} in groups of {self.scheme.group}"
-            raise _refusal(self.folder, "float weights", found, "quantise the checkpoint it was made from")
+            raise _refusal(self.folder, "float weights", found, "take the checkpoint it was made from")
         return floats
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from minidecilm.errors import CheckpointError
 from minidecilm.files import brief, read_object
 
-_ADAPTER = "adapter_config.json"
-_MAX_ADAPTER_BYTES = 1 << 20
+ADAPTER_CONFIG = "adapter_config.json"
+MAX_ADAPTER_BYTES = 1 << 20
 _PICKLE = "pickle can run code and is never read: where you trust it, convert with safetensors.torch"
 _SHARDS = "shards need their model.safetensors.index.json: download it too"
 
@@ -21,7 +21,9 @@ _OTHER_WEIGHTS = {
     r"consolidated.*\.safetensors": (
         "weights under Mistral's own names: give the folder with model.safetensors, in Hugging Face layout"
     ),
-    r"adapter_model\.safetensors": "an adapter without the model: merge it into its model first",
+    r"adapter_model\.safetensors": (
+        "an adapter without its adapter_config.json: get that too, and give both as the adapter of its model"
+    ),
     r"model\..+\.safetensors": "a variant of the weights: rename it to model.safetensors",
     r".*\.safetensors": "if it holds the whole model, rename it to model.safetensors",
     r"pytorch_model.*\.bin": _PICKLE,
@@ -46,14 +48,14 @@ _MAX_NAME = 300
 
 def refuse_folder(folder: Path) -> CheckpointError:
     """Say what a folder without model.safetensors and without an index is."""
-    if (folder / _ADAPTER).is_file():
-        values = read_object(folder / _ADAPTER, _MAX_ADAPTER_BYTES, CheckpointError)
+    if (folder / ADAPTER_CONFIG).is_file():
+        values = read_object(folder / ADAPTER_CONFIG, MAX_ADAPTER_BYTES, CheckpointError)
         kind, base = values.get("peft_type"), values.get("base_model_name_or_path")
         kind = kind if isinstance(kind, str) and kind.isalnum() and len(kind) < 20 else "LORA"
         return CheckpointError(
             f"{folder}: expected a model, found a {kind.replace('LORA', 'LoRA')} adapter of "
-            f"{brief(base) if base else 'a model it does not name'} ({_ADAPTER}); adapters are not in this "
-            "version: merge it into that model (merge_and_unload in peft), and give the folder saved then"
+            f"{brief(base) if base else 'a model it does not name'} ({ADAPTER_CONFIG}); "
+            "give that model, and this folder as the adapter: --adapter, or adapter= of minidecilm.load"
         )
     names = sorted(path.name for path in folder.iterdir())
     expected = f"{folder}: expected model.safetensors or its index"
@@ -81,7 +83,7 @@ def unknown_name(name: str, expected: Container[str]) -> str | None:
     if len(name) > _MAX_NAME:
         return None
     if ".lora_" in name or ".base_layer." in name:
-        return "a part of an adapter; merge it into the model first (merge_and_unload in peft)"
+        return "a part of an adapter; give its folder as the adapter of its model"
     ends = [match.end() for match in re.finditer(r"\.", name)]
     prefix = next((name[:end] for end in ends if name[end:] in expected), None)
     if prefix is None:

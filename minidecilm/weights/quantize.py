@@ -12,14 +12,16 @@ In a folder, a packed matrix ``NAME`` becomes two tensors in the layout of :mod:
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minidecilm.errors import CheckpointError
 from minidecilm.ops import Array
 from minidecilm.progress import progress_bar
+from minidecilm.weights.adapted import with_adapter
 from minidecilm.weights.checkpoint import open_checkpoint
-from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, write_checkpoint
+from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, write_checkpoint
 from minidecilm.weights.packed import (
     BFLOAT16,
     CODE_DTYPES,
@@ -30,19 +32,12 @@ from minidecilm.weights.packed import (
     pack_scales,
     packed_shapes,
 )
-from minidecilm.weights.safetensors_file import TensorSource, format_name
+from minidecilm.weights.safetensors_file import TensorSource, forget_pages, format_name
 from minidecilm.weights.scheme import Scheme
 
 # Codes that the largest value of a group may get, before they are cut off at -8. Measured on normal, Laplace
 # and t-distributed weights: within 0.8 % of the squared error of the best of 200 scales of both signs.
 _LARGEST = np.arange(7.0, 10.5, 0.5, dtype=np.float32)
-
-# What belongs to a model beside its weights, whatever these are stored as.
-_COMPANIONS = (
-    *("tokenizer.model", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
-    *("added_tokens.json", "chat_template.jinja", "generation_config.json"),
-    *("LICENSE", "LICENSE.md", "LICENSE.txt"),
-)
 
 _LIMITS = {8: (-127, 127), 4: (-8, 7)}
 _SMALLEST_SCALE = np.finfo(np.float32).tiny  # of bfloat16's normal numbers too
@@ -84,16 +79,19 @@ def quantize_weight(matrix: Array, bits: int, group: int = 64, name: str = "matr
 
 
 def quantize_weights(
-    weights: Mapping[str, Array], scheme: Scheme, progress: bool | None = None
+    weights: Mapping[str, Any], scheme: Scheme, progress: bool | None = None
 ) -> dict[str, Weight]:
-    """Pack the weights of a model in memory, as the scheme says; the others are handed through."""
+    """Pack the weights of a model in memory, as the scheme says; the others are handed through.
+
+    An adapter on them, :class:`minidecilm.weights.adapted.AdaptedWeight`, is merged.
+    """
     packed: dict[str, Weight] = {}
     total = sum(weight.size for weight in weights.values())
     with progress_bar(total, f"quantising to {scheme.weights}", "weight", progress, True) as bar:
         for name, weight in weights.items():
             bits = scheme.bits(name, weight.shape)
             if bits is None:
-                for _ in _finite_blocks(weight, f"tensor {name}"):
+                for _ in finite_blocks(weight, f"tensor {name}"):
                     pass
                 packed[name] = weight
             else:
@@ -108,6 +106,7 @@ def quantize_checkpoint(
     weights: str = "int4",
     group: int = 64,
     *,
+    adapter: str | Path | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     ignore_config_keys: Iterable[str] = (),
     progress: bool | None = None,
@@ -123,6 +122,8 @@ def quantize_checkpoint(
     weights : {"int8", "int4"}
     group : {32, 64, 128}
         Columns that share a scale.
+    adapter : str or Path, optional
+        Is merged first, a block at a time: see :mod:`minidecilm.weights.adapters`.
     ignore_config_keys : iterable of str
         As for :func:`minidecilm.load`.
     folder, max_shard_bytes, progress
@@ -132,7 +133,7 @@ def quantize_checkpoint(
     ------
     CheckpointError, ConfigError
         If `source` is no checkpoint, is quantised already, holds NaN or infinity in any tensor, or changes
-        meanwhile.
+        meanwhile; if the adapter does not fit it.
     FileExistsError
         If `folder` exists and is not empty.
 
@@ -148,19 +149,20 @@ def quantize_checkpoint(
     scheme = Scheme(weights, group)
     checkpoint = open_checkpoint(source, ignore_config_keys=ignore_config_keys)
     sources: list[TensorSource] = []
-    for name, weight in checkpoint.float_tensors().items():
+    config, tensors = with_adapter(checkpoint.config, checkpoint.float_tensors(), adapter)
+    for name, weight in tensors.items():
         bits = scheme.bits(name, weight.shape)
         if bits is None:
-            blocks = _finite_blocks(weight, f"{source}: tensor {name}")
+            blocks = finite_blocks(weight, f"{source}: tensor {name}")
             sources.append(TensorSource.from_array(name, weight)._replace(chunks=blocks))
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
     write_checkpoint(
-        checkpoint.config,
+        config,
         folder,
         sources,
         scheme=scheme,
-        companions=[file for name in _COMPANIONS if (file := checkpoint.folder / name).exists()],
+        companions=companions_of(checkpoint.folder),
         check=checkpoint.check_unchanged,
         max_shard_bytes=max_shard_bytes,
         progress=progress,
@@ -211,15 +213,21 @@ def _quantized_blocks(matrix: Array, bits: int, group: int, where: str) -> Itera
         yield pack_codes(narrow, bits), pack_scales(scales.reshape(len(padded), groups))
 
 
-def _finite_blocks(weight: Array, where: str) -> Iterator[Array]:
-    """Yield some rows at a time of what stays as it is stored, once they are known to be finite."""
+def finite_blocks(weight: Array, where: str, rows: Array | None = None) -> Iterator[Array]:
+    """Yield some rows at a time of what stays as it is stored, once they are known to be finite.
+
+    `rows` are indices: which rows, in this order; None for all of them as they are. Pages of a mapped weight
+    are given back once read, so they do not add up.
+    """
     step = max(1, _BLOCK // (weight.size // len(weight)))
-    for start in range(0, len(weight), step):
-        block = weight[start : start + step]
+    order = np.arange(len(weight)) if rows is None else rows
+    for start in range(0, len(order), step):
+        block = weight[order[start : start + step]]
         finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
         if not finite.all():
-            raise _not_finite(where, start + np.flatnonzero(~finite)[0])
+            raise _not_finite(where, order[start + np.flatnonzero(~finite)[0]])
         yield block
+        forget_pages(weight)
 
 
 def _not_finite(where: str, row: int) -> CheckpointError:

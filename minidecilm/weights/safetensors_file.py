@@ -6,6 +6,7 @@ Everything is checked before any array is made.
 """
 
 import json
+import mmap
 import os
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
@@ -139,6 +140,19 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
         name: mapped[start + entry.begin : start + entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
         for name, entry in entries.items()
     }
+
+
+def forget_pages(array: Array) -> None:
+    """Let go of what was read of a mapped file, which counts as this process's memory until then.
+
+    The array stays as it is: what is used again is mapped again. Of other arrays, and on systems that offer
+    no such thing, nothing happens.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def write_safetensors(

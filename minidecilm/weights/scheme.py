@@ -21,10 +21,10 @@ BITS = {"int8": 8, "int4": 4}
 #: What weights can be loaded as; "stored" is as the files have them.
 WEIGHTS = ("stored", "float64", "float32", "bfloat16", *BITS)
 HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
 
 _METHOD = "minidecilm"
 _LAYOUT = "panel16"  # of packed.py; another layout will get another name
-_EMBEDDING = "model.embed_tokens.weight"
 _FLOATS = tuple(DTYPES[name] for name in ("F64", "F32", "F16", "BF16"))
 
 
@@ -64,7 +64,7 @@ class Scheme:
 
     def bits(self, name: str, shape: tuple[int, ...]) -> int | None:
         """Bits of a tensor's codes; None if it stays as stored."""
-        if len(shape) != 2 or name == _EMBEDDING:
+        if len(shape) != 2 or name == EMBEDDING:
             return None
         return 8 if name == HEAD else BITS[self.weights]
 

@@ -71,8 +71,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/api.py",
-        "DeciLM(checkpoint.config, tensors, chosen, dtype, rope, kv_cache)",
-        "DeciLM(checkpoint.config, tensors, chosen, dtype, rope)",
+        "DeciLM(config, tensors, chosen, dtype, rope, kv_cache)",
+        "DeciLM(config, tensors, chosen, dtype, rope)",
         "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--kv-cache]",
     ),
 ]

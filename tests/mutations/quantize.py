@@ -46,7 +46,7 @@ MUTATIONS = [
         "tests/unit/test_quantize.py::test_weights_in_memory_get_the_group_of_their_scheme",
     ),
     Mutation(
-        "minidecilm/weights/quantize.py",
+        "minidecilm/weights/checkpoint_writer.py",
         '"chat_template.jinja", "generation_config.json"',
         '"chat_template.jinja"',
         "tests/unit/test_quantize.py::test_what_belongs_to_a_model_comes_along",

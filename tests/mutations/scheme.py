@@ -11,7 +11,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/weights/scheme.py",
-        "if len(shape) != 2 or name == _EMBEDDING:",
+        "if len(shape) != 2 or name == EMBEDDING:",
         "if len(shape) != 2:",
         "tests/unit/test_quantize.py::test_which_weights_are_packed",
     ),

@@ -436,7 +436,7 @@ def test_folders_that_hold_no_checkpoint(tmp_path: Path, files: tuple[str, ...] 
     [
         pytest.param(
             {"adapter_config.json": '{"peft_type": "LORA", "base_model_name_or_path": "Deci/DeciLM-6b"}'},
-            "found a LoRA adapter of 'Deci/DeciLM-6b' .*not in this version: merge it into that model",
+            "found a LoRA adapter of 'Deci/DeciLM-6b' .*give that model, and this folder as the adapter",
             id="adapter",
         ),
         pytest.param(
@@ -497,7 +497,7 @@ def test_an_adapter_that_was_merged_in_place_opens(single: Path) -> None:
         ("_orig_mod.module.{}", "under the prefix '_orig_mod.module.', which torch.compile "),
         ("base_model.model.{}", "under the prefix 'base_model.model.', which peft .*merge_and_unload"),
         ("language_model.{}", "under the prefix 'language_model.', so it is part of another model"),
-        ("base_model.model.{}.lora_A.weight", "a part of an adapter; merge it"),
+        ("base_model.model.{}.lora_A.weight", "a part of an adapter; give its folder as the adapter"),
         ("." * 100_000 + "{}", "expected none of that name"),
     ],
 )

@@ -203,6 +203,12 @@ def test_generate_writes_a_trace(run_command, tmp_path):
         (["compare", checks.GOLDEN, "--tokens", "257"], "--tokens: expected 1 to 256, found 257"),
         (["compare", "demo", "--prompt", "word " * 2000], "exceeds 1024 tokens"),
         (["compare", checks.GOLDEN, "--prompt", "x"], "tokenizer.model"),
+        (["merge", "demo", "adapter"], "folder"),
+        (["merge", "demo", "no/such/folder", "new"], "no/such/folder/adapter_config.json: expected"),
+        (
+            ["quantize", "demo", "new", "--adapter", "no/such/one"],
+            "no/such/one/adapter_config.json: expected",
+        ),
         (["quantize", "demo"], "folder"),
         (["quantize", "no/such/folder", "new"], "no/such/folder"),
         (["quantize", "demo", "/no/such/folder/new"], "/no/such/folder: no such folder"),

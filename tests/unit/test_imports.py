@@ -14,11 +14,11 @@ PACKAGE = ROOT / "minidecilm"
 ROWS = [
     {"errors", "files", "progress", "ops"},
     {"config", "config_keys"},
-    {"presets"},
+    {"presets", "tokenizer"},
     {"weights"},
     {"costs", "rope", "trace"},
     {"backends"},
-    {"cache", "catalog", "observe", "sampling", "tokenizer"},
+    {"cache", "catalog", "observe", "sampling"},
     {"plots"},
     {"model"},
     {"generation"},
@@ -36,6 +36,8 @@ ONE_FILE = {
     "tqdm": "progress",
     "huggingface_hub": "catalog",
     "matplotlib": "plots",
+    "gguf": "weights",
+    "safetensors": "weights",
 }
 NEVER = {"torch", "transformers", "pickle"}
 
@@ -114,6 +116,8 @@ def test_import_rules(path):
         ("backends/host.py", ("minidecilm.cache", True)),
         ("backends/host.py", ("numba", False)),
         ("cli/info.py", ("matplotlib", False)),
+        ("weights/adapters.py", ("safetensors", True)),
+        ("api.py", ("safetensors", False)),
         ("plots/style.py", ("matplotlib.figure", True)),
         ("bench/limits.py", ("minidecilm.backends.numba_backend", True)),
         ("backends/numba_backend/linear.py", ("cupy", True)),
@@ -158,6 +162,7 @@ def test_import_loads_nothing_heavy():
         "sentencepiece",
         "tqdm",
         "huggingface_hub",
+        "gguf",
         "safetensors",
         "torch",
     ]

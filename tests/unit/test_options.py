@@ -8,9 +8,12 @@ import argparse
 import inspect
 import json
 import shlex
+from collections import Counter
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import gguf
 import numpy as np
 import pytest
 
@@ -22,12 +25,15 @@ from minidecilm.cli.main import build_parser
 from minidecilm.costs.summary import comparison, facts
 from minidecilm.experiments.compare import Difference
 from minidecilm.model import DeciLM
+from minidecilm.weights import adapted
 from minidecilm.weights.checkpoint import open_checkpoint
 from tests import checks
+from tests.adapters import low_rank, write_adapter
 from tests.configs import SMALL
 from tests.unit.test_devices import DESKTOP
 
 GOLDEN = shlex.quote(str(checks.GOLDEN))
+PEFT = checks.GOLDEN.with_name("adapters")
 DRAWN = ("kv_cache_by_batch", "largest_batch", "throughput", "roofline", "attention_maps")
 APART = Difference(3, "v", 0.01)
 FILES = {
@@ -36,6 +42,7 @@ FILES = {
     "desktop.json": DESKTOP,
     "odd.json": SMALL.to_dict() | {"odd": 1},
 }
+ADAPTERS = ("mine", "yours", "golden")  # the first two are of the demo model
 
 
 class Case(NamedTuple):
@@ -69,6 +76,12 @@ def opening(without: str, *networks: str, pair: bool = False) -> list[Case]:
     ]
 
 
+def adapter(without: str, *networks: str, pair: bool = False, **more: str) -> Case:
+    differs: dict[str, Any] = more | {f"{network}.adapted": 1 for network in networks}
+    read = {"adapters": ["mine"] * max(1, len(networks))}
+    return added(without, f"--adapter {',' * pair}mine", differs | read)
+
+
 def titles(*expected):
     return lambda configs: tuple(configs) == expected
 
@@ -89,12 +102,19 @@ def attention_of_layer(layer):
 ignoring, does = "--ignore-config-key odd", {"code": 0}
 golden = {"network.layers": 6, "network.vocabulary": 512}
 demo = {"network.layers": 8, "network.vocabulary": 2048}
+DEMO_WRITTEN = {
+    "written.layers": 8,
+    "written.vocabulary": 2048,
+    "written.kv_heads": (4, 2, 2, 1, 1, 1, 4, 4),
+    "inside": ["config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"],
+}
 text, out, random = "'One day'", "--out p.svg", "--config tiny.json --random"
 CASES = {
     "generate": [
         Case("prompt", text, "Once", {"stream.prompt": "Once"}),
         added(text, f"--model {GOLDEN}", golden),
         *opening(text, "network"),
+        adapter(text, "network"),
         added(f"{text} --model odd", ignoring, does | golden),
         added(text, "--template decilm-6b-instruct", {"stream.template": "decilm-6b-instruct"}),
         added(text, "--echo", {"stdout": "One day and on\n"}),
@@ -198,10 +218,47 @@ CASES = {
         ),
     ],
     "quantize": [
-        Case("source", f"{GOLDEN} new", "demo new", {"written.layers": 8, "written.vocabulary": 2048}),
+        Case("source", f"{GOLDEN} new", "demo new", DEMO_WRITTEN),
         Case("folder", f"{GOLDEN} new", f"{GOLDEN} other", {"files": ["other"]}),
         added(f"{GOLDEN} new", "--weights int8", {"written.weights": "int8"}),
         added(f"{GOLDEN} new", "--group 128", {"written.group": 128}),
+        adapter("demo new"),
+        added("odd new", ignoring, does | {"files": ["new"]}),
+    ],
+    "merge": [
+        Case(
+            "source",
+            f"{GOLDEN} golden new",
+            "demo mine new",
+            DEMO_WRITTEN | {"adapters": ["mine"]},
+        ),
+        Case("adapter", "demo mine new", "demo yours new", {"adapters": ["yours"]}),
+        Case("folder", "demo mine new", "demo mine other", {"files": ["other"]}),
+        added("odd golden new", ignoring, does | {"files": ["new"]}),
+    ],
+    "export": [
+        Case(
+            "source",
+            f"{GOLDEN} new",
+            "demo new",
+            DEMO_WRITTEN | {"written.kv_heads": (4,) * 8},
+        ),
+        Case("folder", f"{GOLDEN} new", f"{GOLDEN} other", {"files": ["other"]}),
+        added(f"{GOLDEN} new", "--to per-layer", {"written.kv_heads": (4, 2, 1, 1, 2, 4)}),
+        added(f"{GOLDEN} new", "--rope dynamic", {"written.factor": 2.0}),
+        added(
+            f"{GOLDEN} new --to gguf",
+            "--type Q4_0",
+            {"types": lambda types: types["Q4_0"] > types["Q8_0"] == 1},
+        ),
+        added(
+            f"{shlex.quote(str(PEFT / 'base'))} new",
+            f"--adapter {shlex.quote(str(PEFT / 'plain'))}",
+            {
+                "inside": lambda names: {"adapter_config.json", "adapter_model.safetensors"} <= set(names),
+                **dict.fromkeys(("written.layers", "written.vocabulary", "written.kv_heads")),
+            },
+        ),
         added("odd new", ignoring, does | {"files": ["new"]}),
     ],
     "compare": [
@@ -209,6 +266,8 @@ CASES = {
         Case("other", "demo", f"demo {GOLDEN}", {name.replace("k", "k 2"): golden[name] for name in golden}),
         *opening("demo", "network", "network 2"),
         *opening("demo", "network 2", pair=True),
+        adapter("demo", "network", "network 2"),
+        adapter("demo", "network 2", pair=True),
         added("odd", ignoring, {"compared": [0, 1]}),
         added(f"{GOLDEN} odd", ignoring, {"compared": [0, 1]}),
         added("demo", "--prompt Once", {"ids": ids_of("Once")}),
@@ -240,6 +299,7 @@ CASES = {
             {"network.layers": 2, "stdout": "first 2 layers of tiny.json with random weights\n"},
         ),
         *opening("", "network"),
+        adapter("", "network", stdout="demo with mine\n"),
         *opening(random, "network"),
         added("odd", ignoring, does | golden),
         added("--config odd.json --random", ignoring, does),
@@ -275,7 +335,7 @@ def record(monkeypatch, tmp_path, run_command):
 
     found: dict[str, Any] = {}
     networks: list[DeciLM] = []
-    opens, computes = DeciLM.__init__, DeciLM.__call__
+    opens, computes, reads = DeciLM.__init__, DeciLM.__call__, adapted.read_adapter
 
     def open_network(self, *arguments, **options):
         opens(self, *arguments, **options)
@@ -284,6 +344,10 @@ def record(monkeypatch, tmp_path, run_command):
     def compute(self, input_ids, *arguments, **options):
         found["read"] = np.array(input_ids)
         return computes(self, input_ids, *arguments, **options)
+
+    def read_adapter(folder, config):
+        found.setdefault("adapters", []).append(Path(folder).name)
+        return reads(folder, config)
 
     def stream(self, prompt, *, totals, **options):
         found.update({f"stream.{name}": value for name, value in {"prompt": prompt, **options}.items()})
@@ -312,6 +376,7 @@ def record(monkeypatch, tmp_path, run_command):
 
     monkeypatch.setattr(DeciLM, "__init__", open_network)
     monkeypatch.setattr(DeciLM, "__call__", compute)
+    monkeypatch.setattr(adapted, "read_adapter", read_adapter)
     monkeypatch.setattr(minidecilm.LanguageModel, "stream", stream)
     monkeypatch.setattr(compare_command, "compare", compare)
     monkeypatch.setattr("minidecilm.cli.bench.find_fault", lambda *arguments: None)
@@ -340,19 +405,30 @@ def record(monkeypatch, tmp_path, run_command):
         (folder / "odd" / "config.json").unlink()
         known = json.loads((checks.GOLDEN / "config.json").read_text())
         (folder / "odd" / "config.json").write_text(json.dumps(known | {"odd": 1}))
+        for name in ADAPTERS:
+            config = open_checkpoint(
+                checks.GOLDEN if name == "golden" else minidecilm.catalog.DEMO_FOLDER
+            ).config
+            write_adapter(folder / name, low_rank(config, r"layers\.0\..*q_proj$"))
         found["code"], found["stdout"], _ = run_command(command, *shlex.split(arguments))
         for number, model in enumerate(networks, 1):
             facts = {name: str(getattr(model, name)) for name in ("dtype", "rope_policy", "kv_cache")}
             facts |= {"backend": model.backend.name, "layers": len(model.config.layers)}
             facts |= {"vocabulary": model.config.vocab_size}
+            weights = model.weights.values()
+            facts |= {"adapted": sum(isinstance(weight, adapted.AdaptedWeight) for weight in weights)}
             facts |= {"weights": str(model.weights["model.layers.0.mlp.up_proj.weight"].dtype)}
             found.update({f"network{'' if number == 1 else f' {number}'}.{k}": v for k, v in facts.items()})
-        new = sorted(path for path in folder.iterdir() if path.name not in (*FILES, "odd"))
+        new = sorted(path for path in folder.iterdir() if path.name not in (*FILES, *ADAPTERS, "odd"))
         found["files"] = [path.name for path in new]
-        for checkpoint in (open_checkpoint(path) for path in new if path.is_dir()):
+        found["inside"] = sorted(file.name for path in new if path.is_dir() for file in path.iterdir())
+        for file in (path / "model.gguf" for path in new if (path / "model.gguf").exists()):
+            found["types"] = Counter(tensor.tensor_type.name for tensor in gguf.GGUFReader(file).tensors)
+        for checkpoint in (open_checkpoint(path) for path in new if (path / "config.json").exists()):
             config = checkpoint.config
             written = {"layers": len(config.layers), "vocabulary": config.vocab_size}
-            written |= asdict(checkpoint.scheme)
+            written |= {"kv_heads": config.num_key_value_heads_per_layer, "factor": config.rope_factor}
+            written |= asdict(checkpoint.scheme) if checkpoint.scheme else {}
             found.update({f"written.{name}": value for name, value in written.items()})
         return dict(found)
 
