@@ -23,6 +23,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from safetensors.numpy import save_file
 
 import minidecilm
 from minidecilm import costs, plots, preset
@@ -31,6 +32,7 @@ from minidecilm.config import LayerConfig
 from minidecilm.costs.summary import facts
 from minidecilm.plots.style import BLUE, GREY, SKY, VERMILION
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, plan_shards
+from minidecilm.weights.merge import merge_checkpoint
 
 matplotlib.rcParams.update(plots.LIGHT)
 full_size = json.loads(Path("../benchmarks/results/full_size.json").read_text())
@@ -172,6 +174,56 @@ ax.grid(axis="y", visible=False)
 ax.set_title("DeciLM-6b: weights (bars), most memory in use (dots)")
 ax.set_xlabel("GB")
 figure
+
+# %% [markdown]
+# ## Adapters
+#
+# DeciLM-6b-instruct is DeciLM-6b fine-tuned with LoRA: to a matrix W, (out, in), it adds the product of two
+# thin ones, s · B A. `peft` saves those alone, in a folder of two small files, and such a folder opens with
+# the model it was trained on. B of keys and values has as many rows as the layer's KV heads need, so no two
+# kinds of layer share a shape. With the real one:
+#
+# ```console
+# minidecilm generate "How do I make french toast?" --model DeciLM-6b/ --adapter my-adapter/
+# minidecilm merge DeciLM-6b/ my-adapter/ DeciLM-6b-mine/
+# ```
+#
+# The adapter below holds random numbers too. Beside the weights it leaves them as they are, in the mapped
+# file or in 4 bits; `merge` writes a folder that needs no adapter. So there are three ways to the same change
+# of the logits. Merged weights are rounded to bfloat16, which shows a little. Beside int4 weights the adapter
+# meets activations that differ already.
+
+# %%
+adapter, tensors, generator = folder.with_name("my-adapter"), {}, np.random.default_rng(0)
+for name, shape in small.parameter_shapes().items():
+    if name.endswith(("q_proj.weight", "v_proj.weight")):
+        part, (rows, columns) = "base_model.model." + name.removesuffix("weight"), shape
+        tensors[part + "lora_A.weight"] = generator.normal(size=(4, columns)).astype(np.float32) / 16
+        tensors[part + "lora_B.weight"] = generator.normal(size=(rows, 4)).astype(np.float32) / 16
+adapter.mkdir()
+save_file(tensors, adapter / "adapter_model.safetensors")
+settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+(adapter / "adapter_config.json").write_text(json.dumps(settings))
+for layer in (0, 8, 20):
+    shape = tensors[f"base_model.model.model.layers.{layer}.self_attn.v_proj.lora_B.weight"].shape
+    print(f"layer {layer:2}: {heads[layer]} KV heads, B of v_proj {shape}")
+
+merged = folder.with_name("DeciLM-6b-small-merged")
+merge_checkpoint(folder, adapter, merged)
+
+
+def logits(path, adapter=None):
+    return minidecilm.load(path, adapter=adapter).model([[1, 300, 301, 302]])
+
+
+changes = {
+    "beside": logits(folder, adapter) - logits(folder),
+    "merged": logits(merged) - logits(folder),
+    "beside int4": logits(int4, adapter) - logits(int4),
+}
+largest = np.abs(changes["beside"]).max()
+for name in ("merged", "beside int4"):
+    print(f"{name:12} differs by {np.abs(changes[name] - changes['beside']).max() / largest:5.1%} of the change")
 
 # %% [markdown]
 # ## Instructions
