@@ -223,7 +223,8 @@ changes = {
 }
 largest = np.abs(changes["beside"]).max()
 for name in ("merged", "beside int4"):
-    print(f"{name:12} differs by {np.abs(changes[name] - changes['beside']).max() / largest:5.1%} of the change")
+    away = np.abs(changes[name] - changes["beside"]).max() / largest
+    print(f"{name:12} differs by {away:5.1%} of the change")
 
 # %% [markdown]
 # ## Instructions
