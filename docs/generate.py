@@ -134,7 +134,7 @@ def benchmark_pages() -> dict[str, str]:
     pages = {
         "accuracy": accuracy.page(found["accuracy"]),
         "calculators": calculators.page(found["calculators"]),
-        "exports": exports.page(found["exports"]),
+        "exports": exports.page(found["exports"], found["exports_full_size"]),
         "full_size": full_size(found["full_size"], found["full_size_numpy"]),
         "open_checkpoint": open_checkpoint(found["open_checkpoint"]),
         "import_time": import_time(found["import_time"]),

@@ -71,8 +71,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/backends/numba_backend/linear.py",
-        "for row in range(start + _ROWS * length, stop):",
-        "for row in range(start + _ROWS * length + 1, stop):",
+        "for row in range(start + side * length, stop):",
+        "for row in range(start + side * length + 1, stop):",
         "tests/backends/test_linear.py::test_stored",
     ),
     Mutation(

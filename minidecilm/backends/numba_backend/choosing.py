@@ -36,7 +36,7 @@ class Choice(NamedTuple):
 
 
 #: The first is taken where nothing was measured, or others gain too little to tell.
-CANDIDATES = tuple(Choice(together, ahead) for ahead in (2048, 8192, 0) for together in (True, False))
+CANDIDATES = tuple(Choice(together, ahead) for ahead in (0, 2048, 8192) for together in (True, False))
 
 _LEAST, _MOST = 1 << 28, 1 << 29  # bytes of weights: fewer stay in caches, more need not be read
 _ROUNDS = 3

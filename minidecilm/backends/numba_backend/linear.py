@@ -30,15 +30,16 @@ TOGETHER = 3
 _BLOCK = 2 * LANES  # columns that a tile takes in one step
 _TOKENS = 4  # of a tile
 _ROWS = 2 if LANES == 8 else 4  # with them: as many sums as registers hold beside weights and activations
+_ROWS_ALONE = 4  # for one token: as many streams keep memory busiest
 _TALL = PANEL if LANES == 8 else 2 * PANEL  # rows whose weights are widened side by side
 _MANY_COLUMNS = (1 << 13) // _TALL  # of one block: its widened weights stay near too
 _OUTER_TOKENS = 6 if LANES == 8 else 12  # fill the registers, together with the weights they meet
 _PARALLEL_ROUNDING = 4  # tokens from which threads share the rounding of activations
 
 _dot, _dot_2, _dot_1 = (tiles.dot_tile(_ROWS, tokens) for tokens in (_TOKENS, 2, 1))
-_dot_1x1 = tiles.dot_tile(1, 1)
+_dot_alone, _dot_1x1 = tiles.dot_tile(_ROWS_ALONE, 1), tiles.dot_tile(1, 1)
 _outer = tiles.outer_tile(_OUTER_TOKENS, _TALL // LANES)
-_PANELS_1, _PANELS_4 = (2, 1) if LANES == 8 else (4, 4)
+_PANELS_1, _PANELS_4 = (3, 1) if LANES == 8 else (4, 4)
 _packed_1, _packed_4 = tiles.packed_tile(1, _PANELS_1), tiles.packed_tile(_TOKENS, _PANELS_4)
 _packed_alone = tiles.packed_tile(1, 1)
 
@@ -104,7 +105,7 @@ def linear_packed(x: Array, weights: Sequence[PackedWeight], choice: Choice) -> 
 
 def side_by_side(packed: bool, choice: Choice) -> int:
     """Count the rows, or panels of packed weights, that are read at a time for one token."""
-    return (_PANELS_1 if packed else _ROWS) if choice.together else 1
+    return (_PANELS_1 if packed else _ROWS_ALONE) if choice.together else 1
 
 
 def _filled(arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -126,7 +127,7 @@ def few_tokens(weights, x, ys, threads, together, ahead):
     ordered = _in_order_of_loads(x, weights[0])
     for thread in prange(threads):
         for i in range(len(weights)):
-            start, stop = share_of(thread, threads, len(weights[i]), _ROWS)
+            start, stop = share_of(thread, threads, len(weights[i]), _ROWS_ALONE)
             _few_tokens_rows(weights[i], ordered, ys[i], start, stop, together, ahead)
 
 
@@ -150,10 +151,14 @@ def _few_tokens_rows(weight, x, y, start, stop, together, ahead):
     tokens, stride = x.shape
     rows, columns = y.shape[1], weight.shape[1]
     whole = columns - columns % _BLOCK
-    length = (stop - start) // _ROWS if together or tokens > 1 else 0  # rows of a stream
+    side = _ROWS_ALONE if tokens == 1 else _ROWS
+    length = (stop - start) // side if together or tokens > 1 else 0  # rows of a stream
     step = length * columns
     for row in range(start, start + length):
         w, token, soon = row * columns, 0, ahead
+        if tokens == 1:
+            _dot_alone(weight, w, step, x, 0, 0, y, row, length, 0, whole, soon)
+            token = 1
         while token + _TOKENS <= tokens:
             at, to = token * stride, token * rows + row
             _dot(weight, w, step, x, at, stride, y, to, length, rows, whole, soon)
@@ -166,7 +171,7 @@ def _few_tokens_rows(weight, x, y, start, stop, together, ahead):
             at, to = token * stride, token * rows + row
             _dot_1(weight, w, step, x, at, 0, y, to, length, 0, whole, soon)
             token, soon = token + 1, 0
-    for row in range(start + _ROWS * length, stop):
+    for row in range(start + side * length, stop):
         for token in range(tokens):
             at, to = token * stride, token * rows + row
             _dot_1x1(weight, row * columns, 0, x, at, 0, y, to, 0, 0, whole, ahead)
