@@ -94,7 +94,8 @@ small = str(Path(target).with_name("small"))
 export_checkpoint("{demo}", small, "gguf")  # imports and first calls
 held, start = process_memory(), time.perf_counter()
 {job}
-print(json.dumps(dict(seconds=time.perf_counter() - start, memory=process_memory()["peak"] - held["anonymous"] - held["mapped"])))
+memory = process_memory()["peak"] - held["anonymous"] - held["mapped"]
+print(json.dumps(dict(seconds=time.perf_counter() - start, memory=memory)))
 """
 
 

@@ -18,9 +18,10 @@ from minidecilm.errors import CheckpointError
 from minidecilm.ops import Array
 from minidecilm.weights.adapters import LowRank, read_adapter
 from minidecilm.weights.packed import Weight
+from minidecilm.weights.safetensors_file import forget_pages
 from minidecilm.weights.scheme import EMBEDDING, HEAD
 
-_BLOCK = 1 << 20  # weights merged at a time
+_BLOCK = 1 << 18  # weights merged at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,14 @@ class AdaptedWeight:
         return merged if factors is None else merged * factors[:, None]
 
     def blocks(self, dtype: npt.DTypeLike) -> Iterator[Array]:
-        """Yield some merged rows at a time in a dtype; what is not finite there is a CheckpointError."""
+        """Yield some merged rows at a time in a dtype; what is not finite there is a CheckpointError.
+
+        Pages of a mapped matrix are given back once read, so they do not add up.
+        """
         for rows in self._row_blocks():
             yield narrowed(self[rows], dtype, self.where)
+            if isinstance(self.base, np.ndarray):
+                forget_pages(self.base)
 
     def astype(self, dtype: npt.DTypeLike) -> Array:
         """Merge the whole matrix: (out, in) array of `dtype`."""

@@ -517,13 +517,20 @@ MEASURE = """
 import sys
 from pathlib import Path
 from minidecilm import catalog, export_checkpoint
+from minidecilm.weights.merge import merge_checkpoint
 def kilobytes(name):
     return int(Path("/proc/self/status").read_text().split(name)[1].split()[0])
 source, folder, to, kind = sys.argv[1:]
-export_checkpoint(catalog.DEMO_FOLDER, folder + "-demo", to, gguf_type=kind)  # imports what is needed
+def write(source, folder):
+    if to == "merge" and source != catalog.DEMO_FOLDER:
+        merge_checkpoint(source, kind, folder)
+    else:
+        merged = to == "merge"
+        export_checkpoint(source, folder, "llama" if merged else to, gguf_type="stored" if merged else kind)
+write(catalog.DEMO_FOLDER, folder + "-demo")  # imports what is needed
 Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, that of the parent process included
 before = kilobytes("VmRSS:")
-export_checkpoint(source, folder, to, gguf_type=kind)
+write(source, folder)
 print((kilobytes("VmHWM:") - before) * 1024)
 """
 
@@ -531,12 +538,13 @@ print((kilobytes("VmHWM:") - before) * 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_at_a_few_blocks(tmp_path):
-    """Peak resident memory, mapped pages included, that it takes to write 400 MB."""
+    """Peak resident memory, mapped pages included, that it takes to write 400 MB, or to merge an adapter."""
     large = Config(32000, 2048, 16, 128, tuple(LayerConfig(k, 5504) for k in (4, 1)), 4096, rope_factor=2.0)
     write_random_checkpoint(large, tmp_path / "source")
     size = open_checkpoint(tmp_path / "source").nbytes
     assert size > 400_000_000
-    for to, kind in (("llama", "stored"), ("gguf", "stored"), ("gguf", "Q4_0")):
+    adapter = write_adapter(tmp_path / "adapter", low_rank(large))
+    for to, kind in (("llama", "stored"), ("gguf", "stored"), ("gguf", "Q4_0"), ("merge", adapter)):
         command = [sys.executable, "-c", MEASURE, tmp_path / "source", tmp_path / "new", to, kind]
         grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         assert 0 <= grown < 16_000_000, f"{to} {kind}: {grown:,} of {size:,} bytes"
