@@ -4,12 +4,14 @@ Slots are what memory holds, tokens are what counts: a padded slot holds no toke
 rotary base follow each row's own tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401  registers bfloat16
 import numpy as np
 import numpy.typing as npt
 
+from minidecilm import rope
 from minidecilm.backends.host import HOST, Host
 from minidecilm.config import Config
 from minidecilm.ops import Array, Visible
@@ -43,8 +45,8 @@ class Window:
 class KVCache:
     """Keys and values of every layer, for `batch_size` rows of up to `max_length` slots.
 
-    Made by :meth:`minidecilm.model.DeciLM.new_cache`. A cache belongs to one run: to start another text, make
-    another cache, which also starts from the unscaled rotary base.
+    Made by :meth:`minidecilm.model.DeciLM.new_cache`. To go on from one text in several ways, :meth:`fork` it;
+    to go back in a text, :meth:`trim` it; to start another text, make another cache.
 
     Attributes
     ----------
@@ -55,10 +57,14 @@ class KVCache:
         Slots in use, padding included.
     row_lengths : (B,) int array
         Tokens of each row, padding not counted.
-    rope_base : (B,) float array
-        Rotary base of each row that the last call used.
     planned_lengths : (B,) int array
         Tokens each row is meant to reach; sets the base of the ``fixed`` rotary policy.
+    rope_policy : {"reference", "fixed", "exact"}
+        How the keys were rotated before they were stored: see :mod:`minidecilm.rope`.
+    dtype : dtype
+        What keys and values are stored as.
+    trims : int
+        How often slots were forgotten: what mirrors a cache looks here.
 
     Examples
     --------
@@ -76,6 +82,7 @@ class KVCache:
         dtype: npt.DTypeLike,
         planned_lengths: npt.ArrayLike | None = None,
         device: Host = HOST,
+        rope_policy: str = "reference",
     ) -> None:
         if batch_size < 1 or max_length < 1:
             raise ValueError(
@@ -83,20 +90,31 @@ class KVCache:
             )
         D = config.head_dim
         shapes = [(batch_size, K, max_length, D) for K in config.num_key_value_heads_per_layer]
-        storage = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-        device.check_cache(config, batch_size, max_length, np.dtype(storage).name)
-        self._device = device
-        self.keys = [device.zeros(shape, storage) for shape in shapes]
-        self.values = [device.zeros(shape, storage) for shape in shapes]
+        self.dtype = np.dtype(dtype)
+        device.check_cache(config, batch_size, max_length, self.dtype.name)
+        self._config, self._device, self.rope_policy = config, device, rope_policy
+        self.keys = [device.zeros(shape, self.dtype) for shape in shapes]
+        self.values = [device.zeros(shape, self.dtype) for shape in shapes]
         self.batch_size = batch_size
         self.max_length = max_length
         self.length = 0
         self.row_lengths = np.zeros(batch_size, np.int64)
-        self.rope_base = np.full(batch_size, config.rope_theta)
         planned = max_length if planned_lengths is None else planned_lengths
         self.planned_lengths = np.broadcast_to(np.asarray(planned, np.int64), (batch_size,))
         self._real = np.zeros((batch_size, max_length), np.bool_)
         self._positions = np.zeros((batch_size, max_length), np.int64)
+        self._unscaled = 0  # slots that calls with the base of training wrote: the same however they were fed
+        self.trims = 0
+
+    def base_at(self, row_lengths: Array) -> Array:
+        """Rotary base of every row when it has so many tokens, by the policy: (B,)."""
+        lengths = self.planned_lengths if self.rope_policy == "fixed" else row_lengths
+        return rope.dynamic_ntk_base(lengths, self._config)
+
+    @property
+    def rope_base(self) -> Array:
+        """Rotary base in force for each row: (B,)."""
+        return self.base_at(self.row_lengths)
 
     @property
     def nbytes(self) -> int:
@@ -139,12 +157,101 @@ class KVCache:
         self._device.store(self.values[layer][:, :, self.length : end], v)
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
-    def commit(self, window: Window, rope_base: Array) -> None:
+    def commit(self, window: Window) -> None:
         """Count the slots of a window as used, after every layer has written them."""
         self.length = window.slot_positions.shape[1]
         self.row_lengths = window.row_lengths
-        self.rope_base = rope_base
+        if np.all(self.rope_base == self._config.rope_theta):  # beyond the context it never comes back
+            self._unscaled = self.length
 
     def past_mask(self) -> Array:
         """Which used slots hold a token: (B, length) bool."""
         return self._real[:, : self.length]
+
+    def fork(self, rows: Sequence[int] | None = None, max_length: int | None = None) -> "KVCache":
+        """Make a copy that goes on by itself: nothing that is fed to one of the two changes the other.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+            The row that each row of the copy goes on from, any of them more than once; default: all, in order.
+        max_length : int, optional
+            Slots that the copy has room for; default: as many as this cache.
+
+        Returns
+        -------
+        KVCache
+            With the same plan for each row, which `max_length` does not change.
+
+        Raises
+        ------
+        ValueError
+            For a row that the cache does not have, or less room than the used slots take.
+
+        Examples
+        --------
+        The beginning that three texts share is computed once:
+
+        >>> import minidecilm
+        >>> model = minidecilm.load("demo").model
+        >>> cache = model.new_cache(1, 16)
+        >>> logits = model([[1, 300, 301]], cache)
+        >>> three = cache.fork([0, 0, 0])
+        >>> model([[5, 6], [7, 8], [9, 10]], three).shape
+        (3, 2, 2048)
+        >>> cache.length, three.length
+        (3, 5)
+        """
+        sources = range(self.batch_size) if rows is None else rows
+        if not len(sources) or not all(_is_integer(row, self.batch_size - 1) for row in sources):
+            raise ValueError(f"rows: expected some of 0 to {self.batch_size - 1}, found {rows!r}")
+        size = self.max_length if max_length is None else max_length
+        if size < self.length:
+            raise ValueError(f"max_length: expected at least the {self.length} used slots, found {size}")
+        planned = self.planned_lengths[list(sources)]
+        copy = KVCache(
+            self._config, len(sources), size, self.dtype, planned, self._device, self.rope_policy
+        )
+        copy.commit(copy.open_window(self.past_mask()[list(sources)]))
+        copy._unscaled = self._unscaled
+        for target, source in zip((*copy.keys, *copy.values), (*self.keys, *self.values), strict=True):
+            for row, its_source in enumerate(sources):
+                target[row, :, : self.length] = source[its_source, :, : self.length]
+        return copy
+
+    def trim(self, length: int) -> None:
+        """Forget the slots from `length` on: the cache is as if they had never been fed.
+
+        Raises
+        ------
+        ValueError
+            For a length beyond the used slots; and under ``rope="reference"`` if keys before `length` were
+            stored by a call that went beyond the context length, since they keep the base of that call.
+
+        Examples
+        --------
+        >>> import minidecilm
+        >>> model = minidecilm.load("demo").model
+        >>> cache = model.new_cache(1, 16)
+        >>> logits = model([[1, 300, 301, 302]], cache)
+        >>> cache.trim(3)
+        >>> cache.length, cache.row_lengths
+        (3, array([3]))
+        """
+        if not _is_integer(length, self.length):
+            raise ValueError(f"length: expected 0 to the {self.length} used slots, found {length!r}")
+        if self.rope_policy == "reference" and self._unscaled < length < self.length:
+            M = self._config.max_position_embeddings
+            raise ValueError(
+                f"rope='reference' cannot trim {self.length} slots to {length}: from slot {self._unscaled} on "
+                f"keys keep the base of a call that went beyond the {M} tokens of the context; fork before "
+                "such a call, feed the shorter text again, or load with rope='exact'"
+            )
+        self.length = length
+        self.row_lengths = self.past_mask().sum(axis=1)
+        self._unscaled = min(self._unscaled, length)
+        self.trims += 1
+
+
+def _is_integer(value: object, largest: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value <= largest

@@ -35,8 +35,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cache.py",
-        "        self.rope_base = rope_base\n",
-        "",
+        "return self.base_at(self.row_lengths)",
+        "return self.base_at(np.zeros_like(self.row_lengths))",
         "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
     ),
 ]

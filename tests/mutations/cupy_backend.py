@@ -5,7 +5,7 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "minidecilm/backends/cupy_backend/decoding.py",
-        "if self.length != cache.length:",
+        "if self.known != (cache.length, cache.trims):",
         "if self.length < 0:",
         "tests/backends/test_cupy.py::test_steps_calls_and_caches_may_alternate",
     ),
