@@ -4,17 +4,20 @@ Slots are what memory holds, tokens are what counts: a padded slot holds no toke
 rotary base follow each row's own tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
+from pathlib import Path
 
 import ml_dtypes  # noqa: F401  registers bfloat16
 import numpy as np
 import numpy.typing as npt
 
 from minidecilm import rope
-from minidecilm.backends.host import HOST, Host
+from minidecilm.backends.host import HOST, Host, on_host
 from minidecilm.config import Config
 from minidecilm.ops import Array, Visible
+from minidecilm.weights.cache_file import StoredCache, write_cache
 
 #: Names of what keys and values may be stored as; "compute" stands for the compute dtype.
 KV_CACHES = ("compute", "float32", "bfloat16")
@@ -45,7 +48,7 @@ class Window:
 class KVCache:
     """Keys and values of every layer, for `batch_size` rows of up to `max_length` slots.
 
-    Made by :meth:`minidecilm.model.DeciLM.new_cache`. To go on from one text in several ways, :meth:`fork` it;
+    Made by :meth:`minidecilm.model.DeciLM.new_cache`. To go on from a text in several ways, :meth:`fork` it;
     to go back in a text, :meth:`trim` it; to start another text, make another cache.
 
     Attributes
@@ -63,8 +66,6 @@ class KVCache:
         How the keys were rotated before they were stored: see :mod:`minidecilm.rope`.
     dtype : dtype
         What keys and values are stored as.
-    trims : int
-        How often slots were forgotten: what mirrors a cache looks here.
 
     Examples
     --------
@@ -104,7 +105,7 @@ class KVCache:
         self._real = np.zeros((batch_size, max_length), np.bool_)
         self._positions = np.zeros((batch_size, max_length), np.int64)
         self._unscaled = 0  # slots that calls with the base of training wrote: the same however they were fed
-        self.trims = 0
+        self.trims = 0  # how many there were: what mirrors a cache looks here
 
     def base_at(self, row_lengths: Array) -> Array:
         """Rotary base of every row when it has so many tokens, by the policy: (B,)."""
@@ -138,7 +139,7 @@ class KVCache:
         if end > self.max_length:
             raise ValueError(
                 f"the cache has room for {self.max_length} slots, {start} are used and this call adds {T}: "
-                f"make it with max_length={end} or more"
+                f"make it with max_length={end} or more, or fork it so"
             )
         positions = np.maximum(self.row_lengths[:, None] + np.cumsum(real, axis=1) - 1, 0)
         self._real[:, start:end] = real
@@ -169,24 +170,11 @@ class KVCache:
         return self._real[:, : self.length]
 
     def fork(self, rows: Sequence[int] | None = None, max_length: int | None = None) -> "KVCache":
-        """Make a copy that goes on by itself: nothing that is fed to one of the two changes the other.
+        """Make a copy that goes on by itself, with the same plan for each row.
 
-        Parameters
-        ----------
-        rows : sequence of int, optional
-            The row that each row of the copy goes on from, any of them more than once; default: all, in order.
-        max_length : int, optional
-            Slots that the copy has room for; default: as many as this cache.
-
-        Returns
-        -------
-        KVCache
-            With the same plan for each row, which `max_length` does not change.
-
-        Raises
-        ------
-        ValueError
-            For a row that the cache does not have, or less room than the used slots take.
+        `rows` says which row each row of the copy goes on from, any of them more than once; default: all, in
+        order. `max_length` is the room of the copy; default: as much. A row that the cache does not have, or
+        less room than the used slots take, is a ValueError.
 
         Examples
         --------
@@ -194,64 +182,51 @@ class KVCache:
 
         >>> import minidecilm
         >>> model = minidecilm.load("demo").model
-        >>> cache = model.new_cache(1, 16)
+        >>> cache = model.new_cache(batch_size=1, max_length=16)
         >>> logits = model([[1, 300, 301]], cache)
-        >>> three = cache.fork([0, 0, 0])
-        >>> model([[5, 6], [7, 8], [9, 10]], three).shape
+        >>> model([[5, 6], [7, 8], [9, 10]], cache.fork([0, 0, 0])).shape
         (3, 2, 2048)
-        >>> cache.length, three.length
-        (3, 5)
         """
-        sources = range(self.batch_size) if rows is None else rows
-        if not len(sources) or not all(_is_integer(row, self.batch_size - 1) for row in sources):
-            raise ValueError(f"rows: expected some of 0 to {self.batch_size - 1}, found {rows!r}")
+        sources = [index(row) for row in (range(self.batch_size) if rows is None else rows)]
+        if not sources or min(sources) < 0 or max(sources) >= self.batch_size:
+            raise ValueError(f"rows: expected some of 0 to {self.batch_size - 1}, found {sources}")
         size = self.max_length if max_length is None else max_length
-        if size < self.length:
-            raise ValueError(f"max_length: expected at least the {self.length} used slots, found {size}")
-        planned = self.planned_lengths[list(sources)]
-        copy = KVCache(
-            self._config, len(sources), size, self.dtype, planned, self._device, self.rope_policy
-        )
-        copy.commit(copy.open_window(self.past_mask()[list(sources)]))
-        copy._unscaled = self._unscaled
-        for target, source in zip((*copy.keys, *copy.values), (*self.keys, *self.values), strict=True):
-            for row, its_source in enumerate(sources):
-                target[row, :, : self.length] = source[its_source, :, : self.length]
+        planned = self.planned_lengths[sources]
+        copy = KVCache(self._config, len(sources), size, self.dtype, planned, self._device, self.rope_policy)
+        arrays = (array[sources, :, : self.length] for array in (*self.keys, *self.values))
+        copy.fill(self.past_mask()[sources], arrays, self._unscaled)
         return copy
 
     def trim(self, length: int) -> None:
         """Forget the slots from `length` on: the cache is as if they had never been fed.
 
-        Raises
-        ------
-        ValueError
-            For a length beyond the used slots; and under ``rope="reference"`` if keys before `length` were
-            stored by a call that went beyond the context length, since they keep the base of that call.
-
-        Examples
-        --------
-        >>> import minidecilm
-        >>> model = minidecilm.load("demo").model
-        >>> cache = model.new_cache(1, 16)
-        >>> logits = model([[1, 300, 301, 302]], cache)
-        >>> cache.trim(3)
-        >>> cache.length, cache.row_lengths
-        (3, array([3]))
+        Under ``rope="reference"`` that is refused with a ValueError if keys before `length` were stored by a
+        call that went beyond the context length: they keep the base of that call.
         """
-        if not _is_integer(length, self.length):
-            raise ValueError(f"length: expected 0 to the {self.length} used slots, found {length!r}")
+        if not 0 <= index(length) <= self.length:
+            raise ValueError(f"length: expected 0 to the {self.length} used slots, found {length}")
         if self.rope_policy == "reference" and self._unscaled < length < self.length:
             M = self._config.max_position_embeddings
             raise ValueError(
-                f"rope='reference' cannot trim {self.length} slots to {length}: from slot {self._unscaled} on "
-                f"keys keep the base of a call that went beyond the {M} tokens of the context; fork before "
-                "such a call, feed the shorter text again, or load with rope='exact'"
+                f"rope='reference' cannot trim {self.length} slots to {length}: from {self._unscaled} on "
+                f"they keep the rotary base of a call beyond the {M} tokens of the context; fork before such "
+                "a call, feed the shorter text into a new cache, or load with rope='exact'"
             )
         self.length = length
         self.row_lengths = self.past_mask().sum(axis=1)
         self._unscaled = min(self._unscaled, length)
         self.trims += 1
 
+    def save(self, path: str | Path) -> None:
+        """Write the used slots to a file that :meth:`minidecilm.model.DeciLM.load_cache` reads."""
+        used = (on_host(array[:, :, : self.length]) for array in (*self.keys, *self.values))
+        arrays = (array.view(self.dtype) for array in used)  # a GPU keeps bfloat16 as its bits
+        about = self.rope_policy, self.dtype.name, self.planned_lengths, self._unscaled
+        write_cache(path, self._config, StoredCache(*about, self.past_mask(), arrays))
 
-def _is_integer(value: object, largest: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value <= largest
+    def fill(self, real: Array, arrays: Iterable[Array], unscaled: int) -> None:
+        """Take over the slots of another cache: which hold a token (B, S); all keys, then values."""
+        self.commit(self.open_window(real))
+        self._unscaled = unscaled
+        for target, source in zip((*self.keys, *self.values), arrays, strict=True):
+            target[:, :, : self.length] = self._device.array(source.view(target.dtype))

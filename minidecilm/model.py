@@ -5,6 +5,7 @@ Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: 
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from minidecilm.cache import KV_CACHES, KVCache, Window
 from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
+from minidecilm.weights.cache_file import read_cache
 from minidecilm.weights.packed import Weight
 
 
@@ -78,9 +80,19 @@ class DeciLM:
         self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None
     ) -> KVCache:
         """Make an empty cache for `batch_size` rows of up to `max_length` slots; see :class:`KVCache`."""
-        device = self.backend.device
-        shape = (batch_size, max_length)
-        return KVCache(self.config, *shape, self.kv_cache, planned_lengths, device, self.rope_policy)
+        where = self.backend.device, self.rope_policy
+        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths, *where)
+
+    def load_cache(self, path: str | Path, max_length: int) -> KVCache:
+        """Read what :meth:`KVCache.save` wrote, with room for `max_length` slots; it goes on bit for bit.
+
+        A damaged file, or one of another config, rotary policy or storage of keys, is a CheckpointError. That
+        the weights are those it was computed with is not checked.
+        """
+        stored = read_cache(path, self.config, self.rope_policy, self.kv_cache)
+        cache = self.new_cache(len(stored.real), max_length, stored.planned_lengths)
+        cache.fill(stored.real, stored.arrays, stored.unscaled)
+        return cache
 
     @property
     def decodes_in_one_go(self) -> bool:
@@ -132,10 +144,8 @@ class DeciLM:
         if cache is None:
             cache = self.new_cache(len(ids), ids.shape[1], planned_lengths=real.sum(axis=1))
         elif cache.rope_policy != self.rope_policy:
-            raise ValueError(
-                f"the cache holds keys of rope='{cache.rope_policy}', this model has rope='{self.rope_policy}': "
-                "make the cache with the model's own new_cache"
-            )
+            found, own = cache.rope_policy, self.rope_policy
+            raise ValueError(f"the cache holds keys of rope={found!r}, this model has {own!r}: make another")
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
         if self._decode and observer is None and ids.shape[1] == 1:
