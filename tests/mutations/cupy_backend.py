@@ -21,4 +21,10 @@ MUTATIONS = [
         "head = embedding if not config.tie_word_embeddings else",
         "tests/backends/test_cupy.py::test_tied_head_and_odd_sizes",
     ),
+    Mutation(
+        "minidecilm/cache.py",
+        "        self.trims += 1",
+        "        self.trims += 0",
+        "tests/backends/test_cupy.py::test_a_recorded_step_sees_that_slots_were_forgotten",
+    ),
 ]

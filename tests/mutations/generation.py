@@ -105,4 +105,28 @@ MUTATIONS = [
         "            return row.push(token)\n",
         "tests/unit/test_api.py::test_the_end_token_is_no_part_of_the_answer",
     ),
+    Mutation(
+        "minidecilm/generation.py",
+        "[token is None for token in tokens]",
+        "finished",
+        "tests/unit/test_generation.py::test_a_cache_holds_the_last_token_of_rows_that_end_at_unlike_times",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "                next_logits()\n",
+        "                pass\n",
+        "tests/unit/test_generation.py::test_a_conversation_is_as_one_text",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "past = options.cache.row_lengths.tolist()",
+        "past = [0] * len(prompts)",
+        "tests/unit/test_generation.py::test_a_cache_that_does_not_serve_is_refused_and_left_alone",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "np.ones((len(prompts), width + max_new_tokens), np.bool_)",
+        "np.ones((len(prompts), 1), np.bool_)",
+        "tests/unit/test_generation.py::test_a_cache_that_does_not_serve_is_refused_and_left_alone",
+    ),
 ]

@@ -158,8 +158,8 @@ def test_reference_refuses_to_trim_what_a_call_beyond_the_context_stored(calls, 
     cache = fed(model, *calls)
     said = (
         rf"rope='reference' cannot trim {calls[-1]} slots to {length}: from {unscaled} on they keep the "
-        "rotary base of a call beyond the 64 tokens of the context; fork before such a call, feed the shorter text "
-        r"into a new cache, or load with rope='exact'$"
+        "rotary base of a call beyond the 64 tokens of the context; fork before such a call, feed the "
+        r"shorter text into a new cache, or load with rope='exact'$"
     )
     for whose in (cache, cache.fork()):
         with pytest.raises(ValueError, match=said):
