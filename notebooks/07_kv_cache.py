@@ -41,6 +41,45 @@ assert np.allclose(at_once, step_by_step, rtol=0, atol=1e-9)
 print(f"{len(ids)} tokens; the largest of {at_once.size:,} differences is below 1e-9")
 
 # %% [markdown]
+# ## One beginning, several endings
+#
+# Texts that begin alike need that beginning only once: `fork` copies the cache, and each copy goes on by
+# itself. Here a beginning gets four endings. Read anew for each of them, or read once and forked, the logits
+# are the same, bit for bit.
+
+# %%
+beginning = lm.tokenizer.encode(
+    "Toby the mouse found a big piece of cheese in the kitchen, but the cat was near."
+)
+endings = [
+    lm.tokenizer.encode(ending, continuation=True)
+    for ending in (" He ran away.", " He ate it at once.", " The cat said hello.", " They ate it together.")
+]
+
+anew, tokens_anew = [], 0
+for ending in endings:
+    cache = lm.model.new_cache(batch_size=1, max_length=60)
+    lm.model([beginning], cache)
+    anew.append(lm.model([ending], cache))
+    tokens_anew += cache.length
+
+shared = lm.model.new_cache(batch_size=1, max_length=60)
+lm.model([beginning], shared)
+forked, tokens_forked = [], shared.length
+for ending in endings:
+    cache = shared.fork()
+    forked.append(lm.model([ending], cache))
+    tokens_forked += cache.length - shared.length
+
+assert all(np.array_equal(one, other) for one, other in zip(anew, forked, strict=True))
+saved = 1 - tokens_forked / tokens_anew
+print(
+    f"{tokens_anew} tokens read anew, {tokens_forked} with one beginning: {saved:.0%} saved, the same logits"
+)
+
+# %% [markdown]
+# ## What a cache saves when writing
+#
 # Without a cache, writing token $t$ would mean reading all $t$ tokens again. Added up over a text that is
 # quadratic work where linear work will do. For DeciLM-6b, from the formulas of `minidecilm.costs`:
 
