@@ -9,6 +9,7 @@ import numpy as np
 
 from minidecilm.backends import Backend, create_backend
 from minidecilm.backends.beside import beside
+from minidecilm.cache import KVCache
 from minidecilm.catalog import find_folder
 from minidecilm.config import Config
 from minidecilm.errors import CheckpointError, Interrupted
@@ -139,7 +140,7 @@ class LanguageModel:
         >>> text = lm.generate("Once upon a time", max_new_tokens=8, temperature=0)
         """
         batch = [prompt] if isinstance(prompt, str) else list(prompt)
-        ids, rows = self._start(batch, stop, template)
+        ids, rows = self._start(batch, stop, template, options.get("cache"))
 
         def result() -> str | list[str]:
             texts = [row.finish() for row in rows]
@@ -171,7 +172,7 @@ class LanguageModel:
         >>> "".join(pieces) == lm.generate("Once upon a time", max_new_tokens=8, temperature=0)
         True
         """
-        ids, [row] = self._start([prompt], stop, template)
+        ids, [row] = self._start([prompt], stop, template, options.get("cache"))
         shown = 0
 
         def on_token(_: int, token: int, ends: bool) -> bool:
@@ -198,7 +199,7 @@ class LanguageModel:
         return self.tokenizer
 
     def _start(
-        self, prompts: list[str], stop: Stop, template: str | None
+        self, prompts: list[str], stop: Stop, template: str | None, cache: KVCache | None
     ) -> tuple[list[list[int]], list["_RowText"]]:
         """Encode the prompts and make one text collector per row."""
         tokenizer = self.require_tokenizer()
@@ -212,7 +213,9 @@ class LanguageModel:
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         if not all(stops):
             raise ValueError("stop: an empty string would end every text at once")
-        ids = [tokenizer.encode(apply_template(prompt, template)) for prompt in prompts]
+        follows = cache is not None and cache.length > 0
+        texts = [apply_template(prompt, template) for prompt in prompts]
+        ids = [tokenizer.encode(text, continuation=follows) for text in texts]
         return ids, [_RowText(tokenizer.stream(continuation=True), stops) for _ in prompts]
 
 

@@ -102,7 +102,12 @@ def generation_steps(
     max_new_tokens, progress = options.max_new_tokens, options.progress
     eos = _end_tokens(model.config.eos_token_ids if options.eos_token_ids is None else options.eos_token_ids)
     width = max(map(len, prompts))
-    check_length(model.config, width, max_new_tokens, options.max_length)
+    past = [0] * len(prompts)
+    if options.cache is not None:
+        options.cache.open_window(np.ones((len(prompts), width + max_new_tokens), np.bool_))  # is there room?
+        past = options.cache.row_lengths.tolist()
+    lengths = [before + len(prompt) for before, prompt in zip(past, prompts, strict=True)]
+    check_length(model.config, max(lengths), max_new_tokens, options.max_length)
     generators = [np.random.default_rng(s) for s in _seeds(options.seed, len(prompts))]
     seen = [list(prompt) for prompt in prompts]
     finished: list[str | None] = [None] * len(prompts)
@@ -113,7 +118,7 @@ def generation_steps(
     ids = np.array([[0] * (width - len(p)) + list(p) for p in prompts])  # (B, T)
     mask = np.array([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     planned = [len(prompt) + max_new_tokens for prompt in prompts]
-    cache = model.new_cache(len(prompts), width + max_new_tokens - 1, planned_lengths=planned)
+    cache = options.cache or model.new_cache(len(prompts), width + max_new_tokens - 1, planned)
     model.check_files()
     model.backend.prepare(model.weights, model.kv_cache, progress)  # before the first clock starts
 
@@ -154,11 +159,16 @@ def generation_steps(
                 options.trace.append(_record_step(logits, tokens, finished, cache, clock, seconds))
             yield
             bar.update(1)
-            if all(finished):
+            if all(finished) and options.cache is None:
                 return
             # A row that has ended goes on as padding: it is computed with the others, and counts nowhere.
+            # A cache that outlives the run is given its last token before.
             ids = np.array([[0 if token is None else token] for token in tokens])  # (B, 1)
-            mask = np.array([[0 if why else 1] for why in finished])
+            padding = finished if options.cache is None else [token is None for token in tokens]
+            mask = np.array([[0 if ended else 1] for ended in padding])
+            if all(finished):
+                next_logits()
+                return
 
 
 def length_limit(config: Config) -> tuple[int, str]:

@@ -5,6 +5,7 @@ Shape letters as in :mod:`minidecilm.ops`. An observer can look at every stage: 
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from minidecilm.cache import KV_CACHES, KVCache, Window
 from minidecilm.config import Config
 from minidecilm.observe import Observer, Showing
 from minidecilm.ops import Array
+from minidecilm.weights.cache_file import read_cache
 from minidecilm.weights.packed import Weight
 
 
@@ -78,8 +80,19 @@ class DeciLM:
         self, batch_size: int, max_length: int, planned_lengths: npt.ArrayLike | None = None
     ) -> KVCache:
         """Make an empty cache for `batch_size` rows of up to `max_length` slots; see :class:`KVCache`."""
-        device = self.backend.device
-        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths, device)
+        where = self.backend.device, self.rope_policy
+        return KVCache(self.config, batch_size, max_length, self.kv_cache, planned_lengths, *where)
+
+    def load_cache(self, path: str | Path, max_length: int) -> KVCache:
+        """Read what :meth:`KVCache.save` wrote, with room for `max_length` slots; it goes on bit for bit.
+
+        A damaged file, or one of another config, rotary policy or storage of keys, is a CheckpointError. That
+        the weights are those it was computed with is not checked.
+        """
+        stored = read_cache(path, self.config, self.rope_policy, self.kv_cache)
+        cache = self.new_cache(len(stored.real), max_length, stored.planned_lengths)
+        cache.fill(stored.real, stored.arrays, stored.unscaled)
+        return cache
 
     @property
     def decodes_in_one_go(self) -> bool:
@@ -130,11 +143,14 @@ class DeciLM:
         ids, real = self._check_input(input_ids, cache, attention_mask)
         if cache is None:
             cache = self.new_cache(len(ids), ids.shape[1], planned_lengths=real.sum(axis=1))
+        elif cache.rope_policy != self.rope_policy:
+            found, own = cache.rope_policy, self.rope_policy
+            raise ValueError(f"the cache holds keys of rope={found!r}, this model has {own!r}: make another")
         window = cache.open_window(real)
         rope_base = self._rope_base(cache, window)
         if self._decode and observer is None and ids.shape[1] == 1:
             logits = self._decode(cache, ids, real, *self._tables(window, rope_base))  # (B, 1, V)
-            cache.commit(window, rope_base)
+            cache.commit(window)
             return logits
         device, op = self.backend.device, self.backend
         turned = window.slot_positions.size if self.rope_policy == "exact" else 0
@@ -147,7 +163,7 @@ class DeciLM:
         see(None, "embed_tokens", x)
         for layer in range(len(self.config.layers)):
             x = self._layer(layer, x, cache, visible, rotation, see)
-        cache.commit(window, rope_base)
+        cache.commit(window)
 
         x = x[:, -1:] if last_only else x
         x = op.rms_norm(x, self.weights["model.norm.weight"], self.config.rms_norm_eps)  # (B, T or 1, E)
@@ -210,15 +226,12 @@ class DeciLM:
 
     def _rope_base(self, cache: KVCache, window: Window) -> Array:
         """Rotary base of every row, by the policy: (B,)."""
-        if self.rope_policy == "fixed":
-            if np.any(window.row_lengths > cache.planned_lengths):
-                raise ValueError(
-                    f"rope='fixed' was planned for {cache.planned_lengths.tolist()} tokens a row, this call "
-                    f"reaches {window.row_lengths.tolist()}: make the cache with larger planned_lengths"
-                )
-            return rope.dynamic_ntk_base(cache.planned_lengths, self.config)
-        # Tokens of a row never decrease within one cache, so neither does its base.
-        return rope.dynamic_ntk_base(window.row_lengths, self.config)
+        if self.rope_policy == "fixed" and np.any(window.row_lengths > cache.planned_lengths):
+            raise ValueError(
+                f"rope='fixed' was planned for {cache.planned_lengths.tolist()} tokens a row, this call "
+                f"reaches {window.row_lengths.tolist()}: make the cache with larger planned_lengths"
+            )
+        return cache.base_at(window.row_lengths)
 
     def _tables(self, window: Window, base: Array) -> tuple[Array, Array]:
         """Make the tables that turn the new tokens."""

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from minidecilm.cache import KVCache
 from minidecilm.ops import Array, log_softmax
 from minidecilm.trace import Step, Totals
 
@@ -54,6 +55,10 @@ class Options:
         every token.
     totals : Totals, optional
         Is filled with tokens read and written, seconds, and bytes of cache.
+    cache : KVCache, optional
+        Holds what came before: the prompts go behind it, without another bos. Afterwards it holds them too,
+        and all new tokens, those that ended a row included, so that a next call goes on. The repetition
+        penalty counts tokens of this call only.
     progress : bool, optional
         Show bars on stderr; default: where stderr is a terminal, it takes over a second, and no text is
         streamed to a terminal.
@@ -79,6 +84,7 @@ class Options:
     eos_token_ids: int | Sequence[int] | None = None
     trace: list[Step] | None = None
     totals: Totals | None = None
+    cache: KVCache | None = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +94,8 @@ class Options:
                 raise ValueError(f"{name}: expected {expected}, found {value!r}")
 
         check("max_new_tokens", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
+        if self.cache is not None:
+            check("cache", "a KVCache", bool, KVCache)
         if self.max_length is not None:
             check("max_length", "an integer of at least 1", lambda n: n >= 1, _INTEGER)
         check("temperature", f"0, or {_TINY} to {_HUGE}", lambda t: t == 0 or _TINY <= t <= _HUGE)
@@ -111,6 +119,7 @@ class Keywords(TypedDict, total=False):
     eos_token_ids: int | Sequence[int] | None
     trace: list[Step] | None
     totals: Totals | None
+    cache: KVCache | None
     progress: bool | None
 
 

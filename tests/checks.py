@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import minidecilm
 from minidecilm.backends.host import on_host
+from minidecilm.cache import KVCache
 from minidecilm.model import DeciLM
 from minidecilm.observe import Recorder
 
@@ -107,6 +108,60 @@ def row_alone_equals_row_in_batch(model: DeciLM, data: Data) -> None:
     assert_close(together[0], feed(model, long[None], chunks)[0], model)
 
 
+def _begun(model: DeciLM, data: Data, rows: Sequence[int]) -> tuple[KVCache, Array]:
+    """Return a cache that has read padded rows but for their last 4 tokens, and those."""
+    ids, mask = (data[f"padded.{name}"][list(rows)] for name in ("input_ids", "attention_mask"))
+    cache = model.new_cache(*ids.shape)
+    model(ids[:, :-4], cache, mask[:, :-4])
+    return cache, ids[:, -4:]
+
+
+def _steps(model: DeciLM, cache: KVCache, ids: Array) -> Array:
+    """Logits of a call of two tokens, then of single ones."""
+    parts = (slice(0, 2), *(slice(t, t + 1) for t in range(2, ids.shape[1])))
+    return np.concatenate([on_host(model(ids[:, part], cache)).copy() for part in parts], axis=1)
+
+
+def same_state(found: KVCache, expected: KVCache) -> None:
+    """Assert that two caches hold the same, bit for bit."""
+    assert found.length == expected.length
+    np.testing.assert_array_equal(found.past_mask(), expected.past_mask())
+    for name in ("row_lengths", "rope_base", "planned_lengths"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    ours, theirs = ((*cache.keys, *cache.values) for cache in (found, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        used = np.s_[:, :, : found.length]
+        assert on_host(one[used]).tobytes() == on_host(other[used]).tobytes()
+
+
+def forks_go_on_by_themselves(model: DeciLM, data: Data) -> None:
+    """Bit for bit as caches that were fed alone; with other rows, within the tolerance."""
+    every = range(len(data["padded.input_ids"]))
+    cache, ending = _begun(model, data, every)
+    other = ending[:, ::-1]
+    expected, expected_other = (_steps(model, _begun(model, data, every)[0], end) for end in (ending, other))
+    copy, rows = cache.fork(max_length=cache.max_length + 3), [1, 0, 1, 2]
+    many = cache.fork(rows)
+    same_state(copy, cache)
+    same_state(many.fork([1, 0, 3]), cache)
+    np.testing.assert_array_equal(_steps(model, copy, other), expected_other)
+    np.testing.assert_array_equal(_steps(model, cache, ending), expected)
+    alone, endings = _begun(model, data, rows)
+    assert_close(_steps(model, many, endings), _steps(model, alone, endings), model)
+
+
+def trimmed_is_as_never_fed(model: DeciLM, data: Data) -> None:
+    """Bit for bit as the same calls without those that were forgotten; then other tokens follow."""
+    every = range(len(data["padded.input_ids"]))
+    (cache, ending), (expected, _) = (_begun(model, data, every) for _ in range(2))
+    _steps(model, cache, ending)
+    cache.trim(expected.length)
+    same_state(cache, expected)
+    other = ending[:, ::-1]
+    np.testing.assert_array_equal(_steps(model, cache, other), _steps(model, expected, other))
+    same_state(cache, expected)
+
+
 #: Every check takes a model under rope policy ``reference`` and the golden data.
 REFERENCE: list[Callable[[DeciLM, Data], None]] = [
     short,
@@ -117,4 +172,6 @@ REFERENCE: list[Callable[[DeciLM, Data], None]] = [
     padded,
     greedy,
     row_alone_equals_row_in_batch,
+    forks_go_on_by_themselves,
+    trimmed_is_as_never_fed,
 ]

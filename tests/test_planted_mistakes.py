@@ -143,7 +143,8 @@ def test_padding_counted_is_caught(monkeypatch, data):
         )
 
     monkeypatch.setattr(KVCache, "open_window", count_slots)
-    assert failing_checks(broken(), data) == {"row_alone_equals_row_in_batch"}
+    caught_by = {"row_alone_equals_row_in_batch", "trimmed_is_as_never_fed"}
+    assert failing_checks(broken(), data) == caught_by
 
 
 def test_norm_weight_before_the_cast_is_caught():

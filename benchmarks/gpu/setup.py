@@ -173,7 +173,7 @@ class Setup:
         for array in (*cache.keys, *cache.values):
             self.fill(array)
         if context:
-            cache.commit(cache.open_window(np.ones((batch, context), np.bool_)), cache.rope_base)
+            cache.commit(cache.open_window(np.ones((batch, context), np.bool_)))
         return cache
 
     # ---- clocks

@@ -158,7 +158,14 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"<Tokenizer: {self.vocab_size:,} pieces>"
 
-    def encode(self, text: str, *, add_bos: bool | None = None, allow_special: bool = False) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        add_bos: bool | None = None,
+        allow_special: bool = False,
+        continuation: bool = False,
+    ) -> list[int]:
         """Turn text into token ids.
 
         Parameters
@@ -171,6 +178,8 @@ class Tokenizer:
             text from outside, they are letters like all others. Added tokens of which the files say that they
             are not special become their ids in any case. Only the very beginning of `text` gets the dummy
             prefix, not what follows such a token (Hugging Face calls this ``legacy=False``).
+        continuation : bool
+            The ids follow others: no `bos_id` unless asked for, and no dummy prefix.
 
         Returns
         -------
@@ -188,12 +197,14 @@ class Tokenizer:
         except UnicodeEncodeError as problem:
             found = f"U+{ord(text[problem.start]):04X} at position {problem.start}"
             raise ValueError(f"text: expected characters, found the lone surrogate {found}") from None
+        if continuation:
+            add_bos = bool(add_bos)
         ids = [self.bos_id] if (self.add_bos if add_bos is None else add_bos) else []
         finder = self._found_where_allowed if allow_special else self._found_in_text
         for number, part in enumerate(finder.cut(text)):
             if isinstance(part, int):
                 ids.append(part)
-            elif number == 0:
+            elif number == 0 and not continuation:
                 ids += self._model.encode(part)
             elif part:
                 # SentencePiece adds a dummy prefix to all it encodes: have it before a barrier, cut both off.

@@ -121,10 +121,7 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         header, start = _read_header(file, path, size)
-        metadata = header.pop("__metadata__", None)  # checked as all is, but not used
-        strings = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
-        if metadata is not None and not strings:
-            raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
+        _pop_metadata(header, path)
         entries = {name: _check_entry(entry, size - start, path, name) for name, entry in header.items()}
         _check_cover(entries, size - start, path)
         entries = {name: entry for name, entry in entries.items() if not skip(name)}
@@ -140,6 +137,31 @@ def read_safetensors(path: str | Path, skip: Callable[[str], bool] = lambda name
         name: mapped[start + entry.begin : start + entry.end].view(DTYPES[entry.dtype]).reshape(entry.shape)
         for name, entry in entries.items()
     }
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read what is stored beside the tensors of a safetensors file, {} if nothing is.
+
+    Raises
+    ------
+    CheckpointError
+        If the header is damaged; of the tensors nothing is checked.
+    OSError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    require_file(path)
+    with path.open("rb") as file:
+        header, _ = _read_header(file, path, os.fstat(file.fileno()).st_size)
+    return _pop_metadata(header, path)
+
+
+def _pop_metadata(header: dict[str, Any], path: Path) -> dict[str, str]:
+    metadata = header.pop("__metadata__", None)
+    strings = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
+    if metadata is not None and not strings:
+        raise _damaged(f"{path}: __metadata__", "an object of strings", brief(metadata))
+    return metadata or {}
 
 
 def forget_pages(array: Array) -> None:

@@ -148,6 +148,40 @@ def test_steps_calls_and_caches_may_alternate(name):
     assert relative_error(np.concatenate(found, axis=1), expected[:, 2:]) < 1e-5
 
 
+def test_a_recorded_step_sees_that_slots_were_forgotten(name):
+    """What was padding in them holds tokens now, although as many slots are in use as before."""
+    model, alone = demo_model(name), demo_model(name)
+    cache, expected = model.new_cache(2, 7), alone.new_cache(2, 7)
+    model(IDS[:, :2], cache)
+    alone(IDS[:, :2], expected)
+    model(IDS[:, 2:3], cache, np.array([[1], [0]]))  # recorded; its mask is right about 3 slots
+    cache.trim(1)
+    expected.trim(1)
+    for one, its_cache in ((model, cache), (alone, expected)):
+        one(IDS[:, 3:5], its_cache)
+    assert cache.length == 3
+    found, right = (on_host(m(IDS[:, 5:6], c)) for m, c in ((model, cache), (alone, expected)))
+    np.testing.assert_array_equal(found, right)
+
+
+def test_a_saved_cache_is_the_same_file_on_a_gpu(name, tmp_path):
+    """bfloat16 is kept there as its bits; what is read back goes on bit for bit, and on the CPU as well."""
+    model = demo_model(name, kv_cache="bfloat16")
+    cache = model.new_cache(2, 7)
+    model(IDS[:, :4], cache)
+    cache.save(tmp_path / "a.cache")
+    host = minidecilm.load("demo", backend="numpy", kv_cache="bfloat16").model
+    found, on_cpu = (m.load_cache(tmp_path / "a.cache", 7) for m in (model, host))
+    on_cpu.save(tmp_path / "b.cache")
+    assert (tmp_path / "a.cache").read_bytes() == (tmp_path / "b.cache").read_bytes()
+    for one in (found, cache.fork([0, 1])):
+        checks.same_state(one, cache)
+    logits = [on_host(model(IDS[:, 4:5], one)) for one in (cache.fork(), found, cache)]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[2])
+    assert relative_error(logits[0], host(IDS[:, 4:5], on_cpu)) < 1e-2
+
+
 def test_logits_outlive_the_next_step(name):
     model = demo_model(name)
     cache = model.new_cache(1, 3)

@@ -75,4 +75,16 @@ MUTATIONS = [
         "DeciLM(config, tensors, chosen, dtype, rope)",
         "tests/unit/test_options.py::test_an_option_reaches_what_it_names[generate/--kv-cache]",
     ),
+    Mutation(
+        "minidecilm/api.py",
+        "follows = cache is not None and cache.length > 0",
+        "follows = False",
+        "tests/unit/test_api.py::test_a_conversation_is_as_one_text",
+    ),
+    Mutation(
+        "minidecilm/api.py",
+        "follows = cache is not None and cache.length > 0",
+        "follows = cache is not None",
+        "tests/unit/test_api.py::test_a_conversation_is_as_one_text",
+    ),
 ]

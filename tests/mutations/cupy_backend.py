@@ -5,7 +5,7 @@ from tests.mutations import Mutation
 MUTATIONS = [
     Mutation(
         "minidecilm/backends/cupy_backend/decoding.py",
-        "if self.length != cache.length:",
+        "if self.known != (cache.length, cache.trims):",
         "if self.length < 0:",
         "tests/backends/test_cupy.py::test_steps_calls_and_caches_may_alternate",
     ),
@@ -20,5 +20,11 @@ MUTATIONS = [
         "head = embedding if config.tie_word_embeddings else",
         "head = embedding if not config.tie_word_embeddings else",
         "tests/backends/test_cupy.py::test_tied_head_and_odd_sizes",
+    ),
+    Mutation(
+        "minidecilm/cache.py",
+        "        self.trims += 1",
+        "        self.trims += 0",
+        "tests/backends/test_cupy.py::test_a_recorded_step_sees_that_slots_were_forgotten",
     ),
 ]

@@ -17,8 +17,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "[[0 if why else 1] for why in finished]",
-        "[[1] for _ in finished]",
+        "[[0 if ended else 1] for ended in padding]",
+        "[[1] for _ in padding]",
         "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
     ),
     Mutation(
@@ -29,8 +29,8 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "check_length(model.config, width,",
-        "check_length(model.config, len(prompts[0]),",
+        "check_length(model.config, max(lengths),",
+        "check_length(model.config, lengths[0],",
         "tests/unit/test_generation.py::test_the_length_of_every_row_is_checked_to_the_token",
     ),
     Mutation(
@@ -59,13 +59,13 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/generation.py",
-        "            if all(finished):\n                return",
-        "            if finished[0]:\n                return",
+        "            if all(finished) and options.cache is None:\n",
+        "            if finished[0] and options.cache is None:\n",
         "tests/unit/test_generation.py::test_a_row_that_ends_counts_nowhere_from_then_on",
     ),
     Mutation(
         "minidecilm/generation.py",
-        "            if all(finished):\n                return\n",
+        "            if all(finished) and options.cache is None:\n                return\n",
         "",
         "tests/unit/test_generation.py::test_all_rows_ended_ends_the_run",
     ),
@@ -104,5 +104,29 @@ MUTATIONS = [
         "            return ends or row.push(token)\n",
         "            return row.push(token)\n",
         "tests/unit/test_api.py::test_the_end_token_is_no_part_of_the_answer",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "[token is None for token in tokens]",
+        "finished",
+        "tests/unit/test_generation.py::test_a_cache_holds_the_last_token_of_rows_that_end_at_unlike_times",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "                next_logits()\n",
+        "                pass\n",
+        "tests/unit/test_generation.py::test_a_conversation_is_as_one_text",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "past = options.cache.row_lengths.tolist()",
+        "past = [0] * len(prompts)",
+        "tests/unit/test_generation.py::test_a_cache_that_does_not_serve_is_refused_and_left_alone",
+    ),
+    Mutation(
+        "minidecilm/generation.py",
+        "np.ones((len(prompts), width + max_new_tokens), np.bool_)",
+        "np.ones((len(prompts), 1), np.bool_)",
+        "tests/unit/test_generation.py::test_a_cache_that_does_not_serve_is_refused_and_left_alone",
     ),
 ]

@@ -57,4 +57,10 @@ MUTATIONS = [
         "weights[0]",
         "tests/unit/test_model.py::test_every_stage_is_shown_in_its_shape",
     ),
+    Mutation(
+        "minidecilm/model.py",
+        "elif cache.rope_policy != self.rope_policy:",
+        "elif False:",
+        "tests/unit/test_cache.py::test_a_cache_of_another_policy_is_refused",
+    ),
 ]

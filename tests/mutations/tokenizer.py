@@ -57,4 +57,16 @@ MUTATIONS = [
         'decode(b"", final=False)',
         "tests/unit/test_tokenizer.py::test_half_a_character_at_the_end",
     ),
+    Mutation(
+        "minidecilm/tokenizer/__init__.py",
+        "elif number == 0 and not continuation:",
+        "elif number == 0:",
+        "tests/unit/test_api.py::test_a_conversation_is_as_one_text",
+    ),
+    Mutation(
+        "minidecilm/tokenizer/__init__.py",
+        "            add_bos = bool(add_bos)\n",
+        "            pass\n",
+        "tests/unit/test_api.py::test_a_conversation_is_as_one_text",
+    ),
 ]

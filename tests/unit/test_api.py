@@ -431,3 +431,18 @@ def test_a_preset_has_no_weights():
         CheckpointError, match="DeciLM-6B is a preset without weights: give a checkpoint folder"
     ):
         minidecilm.load("DeciLM-6B")
+
+
+def test_a_conversation_is_as_one_text():
+    """No beginning and no dummy prefix in its midst, in text as in the ids that are fed."""
+    lm = minidecilm.load("demo")
+    cache, options = lm.model.new_cache(1, 90), {"max_new_tokens": 12, "temperature": 0}
+    told = "Once upon a time"
+    told += lm.generate(told, cache=cache, **options)
+    for more in (" Her", "mione said", "\n\n"):
+        ids = lm.tokenizer.encode(told)
+        assert cache.length == len(ids)
+        assert lm.tokenizer.encode(told + more) == ids + lm.tokenizer.encode(more, continuation=True)
+        expected = lm.generate(told + more, **options)
+        assert "".join(lm.stream(more, cache=cache, **options)) == expected
+        told += more + expected

@@ -7,6 +7,7 @@ import pytest
 import minidecilm
 from minidecilm import rope
 from minidecilm.generation import check_length, length_limit
+from minidecilm.model import DeciLM
 from minidecilm.ops import log_softmax
 from tests import checks
 from tests.unit.scripted import Scripted, saying
@@ -319,3 +320,96 @@ def test_progress_bars_go_to_stderr(model, capsys):
     assert out == ""
     assert "reading 2 tokens" in err
     assert "writing" in err
+
+
+GREEDY = {"max_new_tokens": 6, "temperature": 0}
+
+
+@pytest.mark.parametrize("policy", ["reference", "fixed", "exact"])
+def test_a_conversation_is_as_one_text(policy):
+    """Three calls of a batch in one cache, the last beyond M = 64 where feeding order does not matter."""
+    model = checks.golden_model(rope=policy)
+    turns = [[[5, 9, 300], [7] * 9], [list(range(20, 40)), [8, 3]], [[11, 12], [13]]]
+    if policy != "reference":
+        turns[1][0] = list(range(20, 80))
+    cache = model.new_cache(2, 120)
+    texts = [[], []]
+    for turn in turns:
+        new = minidecilm.generate_tokens(model, turn, cache=cache, **GREEDY)
+        for row in range(2):
+            texts[row] += turn[row]
+            if policy == "fixed":  # goes by the plan of the cache
+                expected = [int(new[row][0])]
+                planned = model.new_cache(1, 200, planned_lengths=120)
+                assert model([texts[row]], planned)[0, -1].argmax() == expected[0]
+            else:
+                alone = minidecilm.generate_tokens(model, texts[row], **GREEDY)
+                np.testing.assert_array_equal(new[row], alone)
+            texts[row] += new[row].tolist()
+        assert cache.row_lengths.tolist() == [len(text) for text in texts]
+
+
+def test_a_cache_holds_the_last_token_of_rows_that_end_at_unlike_times(model):
+    """An end of text and a stop sequence too, for which the model made place: both were written."""
+    quick = replace(model.config, eos_token_ids=(300,))
+    ending = saying(DeciLM(quick, model.weights, model.backend), [7, 300], [7, 8, 9, 8], [5, 6, 6])
+    cache = DeciLM(quick, model.weights, model.backend).new_cache(3, 20)
+    found = minidecilm.generate_tokens(
+        ending, [[5], [5, 6], [5, 6, 7]], max_new_tokens=4, temperature=0, stop=[[6, 6]], cache=cache
+    )
+    assert [row.tolist() for row in found] == [[7, 300], [7, 8, 9, 8], [5]]
+    assert ending.caches == []
+    assert cache.row_lengths.tolist() == [1 + 2, 2 + 4, 3 + 3]
+    for row, text in enumerate([[5, 7, 300], [5, 6, 7, 8, 9, 8], [5, 6, 7, 5, 6, 6]]):
+        alone = model.new_cache(1, 20)
+        model([text], alone)
+        held = cache.past_mask()[row]
+        keys = cache.keys[2][row][:, : cache.length][:, held]
+        np.testing.assert_allclose(keys, alone.keys[2][0][:, : len(text)], rtol=0, atol=1e-5)
+
+
+def test_nothing_is_fed_behind_the_last_token_without_a_cache_of_ones_own(model):
+    spy = saying(model, [7])
+    minidecilm.generate_tokens(spy, [5], max_new_tokens=3, eos_token_ids=())
+    assert (spy.calls, spy.caches[0].length) == (3, 3)
+    cache = model.new_cache(1, 4)  # there is room for the last token and no more
+    minidecilm.generate_tokens(spy, [5], max_new_tokens=3, eos_token_ids=(), cache=cache)
+    assert cache.length == 4
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([[5], [6]], {}, "the cache was made for batch size 1, this call has 2 rows"),
+        (
+            [5, 6],
+            {"max_new_tokens": 5},
+            r"room for 9 slots, 3 are used and this call adds 7: make it with max_",
+        ),
+        ([5], {"max_new_tokens": 2, "max_length": 5}, r"a prompt of 4 \+ 2 new tokens exceeds 5 tokens"),
+        ([5], {"cache": "mine"}, "cache: expected a KVCache, found 'mine'"),
+    ],
+)
+def test_a_cache_that_does_not_serve_is_refused_and_left_alone(model, prompts, options, message):
+    cache = model.new_cache(1, 9)
+    model([[1, 2, 3]], cache)
+    with pytest.raises(ValueError, match=message):
+        minidecilm.generate_tokens(model, prompts, **{"cache": cache} | options)
+    assert cache.length == 3
+    assert (
+        len(minidecilm.generate_tokens(model, [4, 5], cache=cache, max_new_tokens=4, eos_token_ids=())) == 4
+    )
+
+
+def test_penalty_counts_tokens_of_this_call_only(model):
+    logits = np.full((1, 512), -1.0)
+    logits[0, [0, 7]] = 2.0, 1.5
+    cache, options = (
+        model.new_cache(1, 20),
+        {"max_new_tokens": 1, "temperature": 0, "repetition_penalty": 2.0},
+    )
+    found = [
+        minidecilm.generate_tokens(Scripted(model, logits), prompt, cache=cache, **options)[0]
+        for prompt in ([0], [5], [0])
+    ]
+    assert found == [7, 0, 7]

@@ -63,9 +63,9 @@ class Recording:
     stream : cupy.cuda.Stream
     inputs : Inputs
     mask : (B, max_length) uint8 device array
-        Which slots hold a token, up to `length`.
-    length : int
-        Slots that the mask is right about.
+        Which slots hold a token.
+    known : tuple of int
+        Length and trims of the cache that the mask is right about.
     logits : (B, V) float32 device array
         What the graph leaves behind.
     arrays : list
@@ -76,7 +76,7 @@ class Recording:
     stream: Any
     inputs: Inputs
     mask: Any
-    length: int
+    known: tuple[int, int]
     logits: Any
     arrays: list[Any]
 
@@ -99,11 +99,11 @@ class Recording:
             stream.begin_capture()
             launches.run()
             graph = stream.end_capture()
-        return cls(graph, stream, inputs, mask, -1, launches.logits, launches.arrays)
+        return cls(graph, stream, inputs, mask, (-1, 0), launches.logits, launches.arrays)
 
     def run(self, cache: Any, ids: Any, real: Any, cos: Any, sin: Any) -> Any:
         """Launch the graph for these tokens; return logits (B, 1, V), which the next step does not touch."""
-        if self.length != cache.length:  # something else has written to the cache
+        if self.known != (cache.length, cache.trims):  # something else has changed the cache
             self.mask[:, : cache.length] = cupy.asarray(cache.past_mask().astype(np.uint8))
         cupy.cuda.get_current_stream().synchronize()  # the mask, and what wrote to the cache
         self.inputs.set(self.stream, cache.length, ids, real, cos, sin)
@@ -111,5 +111,5 @@ class Recording:
             self.graph.launch(self.stream)
         finally:  # whatever interrupts: nothing that the graph reads may be freed while it runs
             self.stream.synchronize()
-        self.length = cache.length + 1
+        self.known = (cache.length + 1, cache.trims)
         return self.logits[:, None].copy()
