@@ -48,6 +48,13 @@ print(flush=True)
 list(pieces)
 """
 
+EMPTY = """\
+import numba
+@numba.njit(cache=True)
+def nothing():
+    return 0
+"""
+
 PAGE = """\
 # First use: {cpu}
 
@@ -58,19 +65,23 @@ which compiles the kernels for one storage of the weights, and of the {later} af
 compiled. Medians of {rounds} rounds, and least to greatest. Goals: under {first_goal:g} and under
 {later_goal:g}. float32 and bfloat16 name the arithmetic; both hold bfloat16 weights.
 
-{rows}"""
+{rows}
+
+What no later start can do without: a process that imports NumPy and Numba, and calls an empty function that
+Numba finds compiled, takes {least} s.
+"""
 
 
-def start(model: str, dtype: str, kernels: Path) -> float:
-    """Start Python with `kernels` as the folder of compiled code; return the seconds to the first token."""
+def start(kernels: Path, code: str, *arguments: str) -> float:
+    """Start Python with `kernels` as the folder of compiled code; return the seconds to its first line."""
     variables = os.environ | {"NUMBA_CACHE_DIR": str(kernels)}
-    command = [sys.executable, "-c", CODE, model, dtype]
+    command = [sys.executable, "-c", code, *arguments]
     began = time.perf_counter()
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         took = time.perf_counter() - began
     if process.returncode:
-        raise RuntimeError(f"{model} in {dtype}: Python ended with code {process.returncode}")
+        raise RuntimeError(f"{' '.join(arguments)}: Python ended with code {process.returncode}")
     return took
 
 
@@ -78,7 +89,12 @@ def measure(rounds: int, later: int) -> dict[str, Any]:
     """Time all storages, in turns."""
     found: dict[str, dict[str, list[float]]] = {name: {"first": [], "later": []} for name in STORAGES}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, least = Path(name), []
+        (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
+        call_empty = (
+            f"import sys; sys.path.insert(0, {name!r}); import empty; empty.nothing(); print(flush=True)"
+        )
+        start(folder, call_empty)  # compiles it
         for weights in PACKED:
             demo = minidecilm.load("demo").checkpoint.folder
             minidecilm.quantize_checkpoint(demo, folder / weights, weights, progress=False)
@@ -87,15 +103,17 @@ def measure(rounds: int, later: int) -> dict[str, Any]:
                 packed = options["folder"] in PACKED
                 model = str(folder / options["folder"]) if packed else options["folder"]
                 kernels = folder / f"kernels-{storage}-{number}"
-                call = (model, options.get("dtype", "float32"), kernels)
+                call = (kernels, CODE, model, options.get("dtype", "float32"))
                 found[storage]["first"].append(start(*call))
                 found[storage]["later"] += [start(*call) for _ in range(later)]
+                least += [start(folder, call_empty)]
     return {
         "what": "seconds from the start of Python to the first token of the demo",
         **describe("numpy", "numba", "llvmlite", "ml_dtypes"),
         "threads": os.cpu_count(),
         "rounds": rounds,
         "later_starts": later,
+        "numba_alone_seconds": spread(least),
         "seconds": {
             storage: {which: spread(times) for which, times in both.items()}
             for storage, both in found.items()
@@ -119,6 +137,7 @@ def page(result: dict[str, Any]) -> str:
         later=result["later_starts"],
         first_goal=GOALS["first"],
         later_goal=GOALS["later"],
+        least=brief(result["numba_alone_seconds"], float),
         rows=table(["", "first start, s", "later starts, s", "reached"], rows(result)),
     )
 
