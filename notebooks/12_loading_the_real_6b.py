@@ -176,7 +176,15 @@ ax.set_xlabel("GB")
 figure
 
 # %% [markdown]
-# ## Adapters
+# ## Instructions and adapters
+#
+# DeciLM-6b continues a text. DeciLM-6b-instruct was tuned to answer an instruction inside a fixed frame,
+# without a system prompt; `template=` puts it there. (Another frame belongs to DeciLM-7B-instruct.) The
+# model ends by itself, with the end-of-text token. With the real one:
+#
+# ```console
+# minidecilm generate "How do I make french toast?" --model DeciLM-6b-instruct/ --template decilm-6b-instruct
+# ```
 #
 # DeciLM-6b-instruct is DeciLM-6b fine-tuned with LoRA: to a matrix W, (out, in), it adds the product of two
 # thin ones, s · B A. `peft` saves those alone, in a folder of two small files, and such a folder opens with
@@ -194,6 +202,10 @@ figure
 # meets activations that differ already.
 
 # %%
+print(minidecilm.PROMPT_TEMPLATES["decilm-6b-instruct"])
+noise = lm.generate("How do I make french toast?", template="decilm-6b-instruct", max_new_tokens=12, seed=0)
+print(repr(noise), "(random weights know no recipe)")
+
 adapter, tensors, generator = folder.with_name("my-adapter"), {}, np.random.default_rng(0)
 for name, shape in small.parameter_shapes().items():
     if name.endswith(("q_proj.weight", "v_proj.weight")):
@@ -206,7 +218,7 @@ settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_
 (adapter / "adapter_config.json").write_text(json.dumps(settings))
 for layer in (0, 8, 20):
     shape = tensors[f"base_model.model.model.layers.{layer}.self_attn.v_proj.lora_B.weight"].shape
-    print(f"layer {layer:2}: {heads[layer]} KV heads, B of v_proj {shape}")
+    print(f"layer {layer:2}: KV heads {heads[layer]}, B of v_proj {shape}")
 
 merged = folder.with_name("DeciLM-6b-small-merged")
 merge_checkpoint(folder, adapter, merged)
@@ -225,22 +237,6 @@ largest = np.abs(changes["beside"]).max()
 for name in ("merged", "beside int4"):
     away = np.abs(changes[name] - changes["beside"]).max() / largest
     print(f"{name:12} differs by {away:5.1%} of the change")
-
-# %% [markdown]
-# ## Instructions
-#
-# DeciLM-6b continues a text. DeciLM-6b-instruct was tuned to answer an instruction inside a fixed frame,
-# without a system prompt; `template=` puts it there. (Another frame belongs to DeciLM-7B-instruct.) The
-# model ends by itself, with the end-of-text token. With the real one:
-#
-# ```console
-# minidecilm generate "How do I make french toast?" --model DeciLM-6b-instruct/ --template decilm-6b-instruct
-# ```
-
-# %%
-print(minidecilm.PROMPT_TEMPLATES["decilm-6b-instruct"])
-noise = lm.generate("How do I make french toast?", template="decilm-6b-instruct", max_new_tokens=12, seed=0)
-print(repr(noise), "(random weights know no recipe)")
 
 # %% [markdown]
 # ## Exercises
