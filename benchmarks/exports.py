@@ -51,14 +51,16 @@ Beyond the context: {tokens} ids in the demo model, whose context is {context} t
 transformers computes in float32.
 
 {beyond}
+"""
 
-# The size of DeciLM-6b
+FULL_SIZE_PAGE = """\
+# Merging and exporting the size of DeciLM-6b
 
 Random weights in the published layout, {read} of them. Each line is a process of its own; its memory is what
 the peak lies above what the process held before the call, pages of mapped files included. The adapter has
-rank {rank}, on all seven matrices of every layer.
+rank {rank}, on all seven matrices of every layer: {adapter}, which are mapped once and in memory once.
 
-{full_size}
+{jobs}
 """
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,7 +86,7 @@ JOBS = {
 RANK = 16  # of the adapter that is merged
 
 JOB = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from minidecilm import export_checkpoint
 from minidecilm.bench.machine import process_memory
@@ -92,10 +94,10 @@ from minidecilm.weights.merge import merge_checkpoint
 source, adapter, target = sys.argv[1:]
 small = str(Path(target).with_name("small"))
 export_checkpoint("{demo}", small, "gguf")  # imports and first calls
-held, start = process_memory(), time.perf_counter()
+held = process_memory()
 {job}
 memory = process_memory()["peak"] - held["anonymous"] - held["mapped"]
-print(json.dumps(dict(seconds=time.perf_counter() - start, memory=memory)))
+print(memory)
 """
 
 
@@ -135,16 +137,18 @@ def measure_full_size(source: Path) -> None:
     with tempfile.TemporaryDirectory(dir=source.parent) as temporary:
         folder = Path(temporary)
         _write_adapter(config, folder / "adapter")
+        adapter_bytes = (folder / "adapter" / "adapter_model.safetensors").stat().st_size
         for name, job in JOBS.items():
             code = JOB.format(demo=minidecilm.catalog.DEMO_FOLDER, job=job)
             command = [sys.executable, "-c", code, source, folder / "adapter", folder / "target"]
-            answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            memory = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             written = sum(file.stat().st_size for file in (folder / "target").iterdir())
-            found[name] = {"bytes": written, **answer}
+            found[name] = {"bytes": written, "memory": memory}
             for done in ("target", "small"):
                 shutil.rmtree(folder / done)
     read = sum(file.stat().st_size for file in source.glob("*.safetensors"))
-    write_result(OUT_FULL_SIZE, {"machine": describe("gguf"), "read": read, "rank": RANK, "jobs": found})
+    sizes = {"read": read, "rank": RANK, "adapter_bytes": adapter_bytes}
+    write_result(OUT_FULL_SIZE, {"machine": describe("gguf"), **sizes, "jobs": found})
 
 
 def _write_adapter(config: Config, folder: Path) -> None:
@@ -286,7 +290,7 @@ def _beyond(folder: Path) -> dict[str, Any]:
     }
 
 
-def page(result: dict[str, Any], full_size: dict[str, Any]) -> str:
+def page(result: dict[str, Any]) -> str:
     """Fill in the page."""
     new = result["new_tokens"]
     rows = [
@@ -312,16 +316,21 @@ def page(result: dict[str, Any], full_size: dict[str, Any]) -> str:
         without=f"{result['llama_cpp_without_reordering']:.2g}",
         random=table(["random model, F32", "logits apart"], random),
         beyond=table(["logits", "apart"], apart),
-        read=f"{full_size['read'] / 1e9:.1f} GB",
-        rank=full_size["rank"],
-        full_size=table(
-            ["command", "GB written", "memory (MB)"],
-            [
-                [f"`{name}`", f"{job['bytes'] / 1e9:.1f}", f"{job['memory'] / 1e6:.0f}"]
-                for name, job in full_size["jobs"].items()
-            ],
-        ),
         **{name: beyond[name] for name in sizes},
+    )
+
+
+def full_size_page(result: dict[str, Any]) -> str:
+    """Fill in the page of the full size."""
+    rows = [
+        [f"`{name}`", f"{job['bytes'] / 1e9:.1f}", f"{job['memory'] / 1e6:.0f}"]
+        for name, job in result["jobs"].items()
+    ]
+    return FULL_SIZE_PAGE.format(
+        read=f"{result['read'] / 1e9:.1f} GB",
+        rank=result["rank"],
+        adapter=f"{result['adapter_bytes'] / 1e6:.0f} MB",
+        jobs=table(["command", "GB written", "memory (MB)"], rows),
     )
 
 
