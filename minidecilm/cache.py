@@ -158,11 +158,11 @@ class KVCache:
         self._device.store(self.values[layer][:, :, self.length : end], v)
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
-    def commit(self, window: Window) -> None:
+    def commit(self, window: Window, rope_base: Array) -> None:
         """Count the slots of a window as used, after every layer has written them."""
         self.length = window.slot_positions.shape[1]
         self.row_lengths = window.row_lengths
-        if np.all(self.rope_base == self._config.rope_theta):  # beyond the context it never comes back
+        if np.all(rope_base == self._config.rope_theta):  # beyond the context it never comes back
             self._unscaled = self.length
 
     def past_mask(self) -> Array:
@@ -226,7 +226,8 @@ class KVCache:
 
     def fill(self, real: Array, arrays: Iterable[Array], unscaled: int) -> None:
         """Take over the slots of another cache: which hold a token (B, S); all keys, then values."""
-        self.commit(self.open_window(real))
+        window = self.open_window(real)
+        self.commit(window, self.base_at(window.row_lengths))
         self._unscaled = unscaled
         for target, source in zip((*self.keys, *self.values), arrays, strict=True):
             target[:, :, : self.length] = self._device.array(source.view(target.dtype))

@@ -150,7 +150,7 @@ class DeciLM:
         rope_base = self._rope_base(cache, window)
         if self._decode and observer is None and ids.shape[1] == 1:
             logits = self._decode(cache, ids, real, *self._tables(window, rope_base))  # (B, 1, V)
-            cache.commit(window)
+            cache.commit(window, rope_base)
             return logits
         device, op = self.backend.device, self.backend
         turned = window.slot_positions.size if self.rope_policy == "exact" else 0
@@ -163,7 +163,7 @@ class DeciLM:
         see(None, "embed_tokens", x)
         for layer in range(len(self.config.layers)):
             x = self._layer(layer, x, cache, visible, rotation, see)
-        cache.commit(window)
+        cache.commit(window, rope_base)
 
         x = x[:, -1:] if last_only else x
         x = op.rms_norm(x, self.weights["model.norm.weight"], self.config.rms_norm_eps)  # (B, T or 1, E)

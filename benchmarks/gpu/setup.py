@@ -173,7 +173,8 @@ class Setup:
         for array in (*cache.keys, *cache.values):
             self.fill(array)
         if context:
-            cache.commit(cache.open_window(np.ones((batch, context), np.bool_)))
+            window = cache.open_window(np.ones((batch, context), np.bool_))
+            cache.commit(window, cache.base_at(window.row_lengths))
         return cache
 
     # ---- clocks

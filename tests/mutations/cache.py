@@ -101,7 +101,7 @@ MUTATIONS = [
     ),
     Mutation(
         "minidecilm/cache.py",
-        "        if np.all(self.rope_base == self._config.rope_theta):",
+        "        if np.all(rope_base == self._config.rope_theta):",
         "        if True:",
         "tests/unit/test_cache.py::test_reference_refuses_to_trim_what_a_call_beyond_the_context_stored",
     ),
