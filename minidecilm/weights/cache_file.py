@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ class StoredCache:
 def write_cache(path: str | Path, config: Config, stored: StoredCache) -> None:
     """Write a file, one layer after another; it appears under its name only when it is complete."""
     name, (B, S) = format_name(stored.dtype), stored.real.shape
-    given = iter(stored.arrays)
+    given = iter(stored.arrays)  # each is asked for when its turn to be written comes
     tensors = {
-        tensor: TensorSource(tensor, name, (B, K, S, config.head_dim), _next(given))
+        tensor: TensorSource(tensor, name, (B, K, S, config.head_dim), islice(given, 1))
         for tensor, K in _heads(config).items()
     }
     about = {
@@ -70,13 +71,6 @@ def write_cache(path: str | Path, config: Config, stored: StoredCache) -> None:
     real = TensorSource.from_array("real", stored.real.astype(np.uint8))
     metadata = {"format": _FORMAT, "cache": json.dumps(about)}
     write_safetensors(path, [*tensors.values(), real], metadata)
-
-
-def _next(arrays: Iterable[Array]) -> Iterable[Array]:
-    """Give one array of many, and only when it is asked for."""
-    for array in arrays:
-        yield array
-        return
 
 
 def read_cache(path: str | Path, config: Config, rope_policy: str, dtype: str) -> StoredCache:

@@ -27,7 +27,7 @@ from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, new_folder, write_checkpoint
 from minidecilm.weights.foreign import ADAPTER_CONFIG
 from minidecilm.weights.gguf_file import STORED, check_type, write_gguf
-from minidecilm.weights.quantize import finite_blocks
+from minidecilm.weights.quantize import stored_source
 from minidecilm.weights.safetensors_file import TensorSource, read_safetensors, write_safetensors
 
 #: What a checkpoint is exported to.
@@ -123,8 +123,7 @@ def export_checkpoint(
     sources = []
     for name, weight in checkpoint.float_tensors().items():
         rows = repeated_rows(len(weight), shapes[name][0], config.head_dim)
-        blocks = finite_blocks(weight, f"{source}: tensor {name}", rows)
-        sources.append(TensorSource.from_array(name, weight)._replace(shape=shapes[name], chunks=blocks))
+        sources.append(stored_source(name, weight, f"{source}: tensor {name}", rows))
     write_checkpoint(
         written,
         folder,

@@ -6,7 +6,7 @@ from pathlib import Path
 from minidecilm.weights.adapted import AdaptedWeight, with_adapter
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.checkpoint_writer import MAX_SHARD_BYTES, companions_of, write_checkpoint
-from minidecilm.weights.quantize import finite_blocks
+from minidecilm.weights.quantize import stored_source
 from minidecilm.weights.safetensors_file import TensorSource, format_name
 
 
@@ -50,9 +50,7 @@ def merge_checkpoint(
         [
             TensorSource(name, format_name(weight.dtype), weight.shape, weight.blocks(weight.dtype))
             if isinstance(weight, AdaptedWeight)
-            else TensorSource.from_array(name, weight)._replace(
-                chunks=finite_blocks(weight, f"{source}: tensor {name}")
-            )
+            else stored_source(name, weight, f"{source}: tensor {name}")
             for name, weight in weights.items()
         ],
         companions=companions_of(checkpoint.folder),

@@ -153,8 +153,7 @@ def quantize_checkpoint(
     for name, weight in tensors.items():
         bits = scheme.bits(name, weight.shape)
         if bits is None:
-            blocks = finite_blocks(weight, f"{source}: tensor {name}")
-            sources.append(TensorSource.from_array(name, weight)._replace(chunks=blocks))
+            sources.append(stored_source(name, weight, f"{source}: tensor {name}"))
         else:
             sources += _packed_sources(name, weight, bits, group, f"{source}: tensor {name}")
     write_checkpoint(
@@ -228,6 +227,12 @@ def finite_blocks(weight: Array, where: str, rows: Array | None = None) -> Itera
             raise _not_finite(where, order[start + np.flatnonzero(~finite)[0]])
         yield block
         forget_pages(weight)
+
+
+def stored_source(name: str, weight: Array, where: str, rows: Array | None = None) -> TensorSource:
+    """Tensor to be written as it is stored, by :func:`finite_blocks`, whose arguments these are."""
+    shape = weight.shape if rows is None else (len(rows), *weight.shape[1:])
+    return TensorSource(name, format_name(weight.dtype), shape, finite_blocks(weight, where, rows))
 
 
 def _not_finite(where: str, row: int) -> CheckpointError:

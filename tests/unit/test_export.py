@@ -21,7 +21,7 @@ import minidecilm
 from minidecilm import Config, LayerConfig, export_checkpoint, write_random_checkpoint
 from minidecilm.catalog import DEMO_FOLDER
 from minidecilm.errors import CheckpointError, ConfigError
-from minidecilm.weights import export, gguf_file
+from minidecilm.weights import export, gguf_file, quantize
 from minidecilm.weights.checkpoint import open_checkpoint
 from minidecilm.weights.checkpoint_writer import write_checkpoint
 from minidecilm.weights.export import repeated_rows
@@ -446,9 +446,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from minidecilm import export_checkpoint
-from minidecilm.weights import export, gguf_file
+from minidecilm.weights import gguf_file, quantize
 source, folder, to, at = *sys.argv[1:4], int(sys.argv[4])
-blocks = export.finite_blocks
+blocks = quantize.finite_blocks
 def killing(*arguments):
     global at
     for block in blocks(*arguments):
@@ -456,7 +456,7 @@ def killing(*arguments):
         if at == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         yield block
-export.finite_blocks = gguf_file.finite_blocks = killing
+quantize.finite_blocks = gguf_file.finite_blocks = killing
 export_checkpoint(source, folder, to, max_shard_bytes=3000)
 """
 
@@ -483,7 +483,7 @@ def test_an_interrupted_writer_leaves_nothing(source, tmp_path, monkeypatch, to,
         raise error
         yield
 
-    monkeypatch.setattr(export, "finite_blocks", fails)
+    monkeypatch.setattr(quantize, "finite_blocks", fails)
     monkeypatch.setattr(gguf_file, "finite_blocks", fails)
     with pytest.raises(error):
         export_checkpoint(source, tmp_path / "new", to)
@@ -497,8 +497,8 @@ def test_a_source_that_changes_meanwhile_leaves_nothing(source, tmp_path, monkey
         file.write_bytes(file.read_bytes())
         yield from blocks(*arguments)
 
-    blocks = export.finite_blocks
-    monkeypatch.setattr(export, "finite_blocks", changing)
+    blocks = quantize.finite_blocks
+    monkeypatch.setattr(quantize, "finite_blocks", changing)
     monkeypatch.setattr(gguf_file, "finite_blocks", changing)
     with pytest.raises(CheckpointError, match=r"expected the file of .* bytes that was opened"):
         export_checkpoint(source, tmp_path / "new", to)
@@ -521,16 +521,14 @@ from minidecilm.weights.merge import merge_checkpoint
 def kilobytes(name):
     return int(Path("/proc/self/status").read_text().split(name)[1].split()[0])
 source, folder, to, kind = sys.argv[1:]
-def write(source, folder):
-    if to == "merge" and source != catalog.DEMO_FOLDER:
-        merge_checkpoint(source, kind, folder)
-    else:
-        merged = to == "merge"
-        export_checkpoint(source, folder, "llama" if merged else to, gguf_type="stored" if merged else kind)
-write(catalog.DEMO_FOLDER, folder + "-demo")  # imports what is needed
+options = {} if to == "merge" else dict(to=to, gguf_type=kind)
+export_checkpoint(catalog.DEMO_FOLDER, folder + "-demo", **options)  # imports what is needed
 Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, that of the parent process included
 before = kilobytes("VmRSS:")
-write(source, folder)
+if to == "merge":
+    merge_checkpoint(source, kind, folder)
+else:
+    export_checkpoint(source, folder, **options)
 print((kilobytes("VmHWM:") - before) * 1024)
 """
 
