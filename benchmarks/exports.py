@@ -1,16 +1,8 @@
 """Exported checkpoints in llama.cpp and transformers: logits and texts beside ours.
 
 In an environment with torch, transformers and llama-cpp-python: ``python -m benchmarks.exports``.
-
-How much memory it takes to merge and export a model of DeciLM-6b's size, of random weights (11.4 GB, written
-unless the folder has them): ``python -m benchmarks.exports --full-size /tmp/decilm-6b-random``.
 """
 
-import argparse
-import json
-import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +10,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from safetensors.numpy import save_file
 
 import minidecilm
 from benchmarks.common import RESULTS, describe, table, write_result
@@ -30,7 +21,7 @@ PROMPTS = ("Once upon a time", "Ben had a red ball.", "The old boat was")
 NEW_TOKENS = 60
 TYPES = ("F32", "BF16", "F16", "Q8_0", "Q4_0")
 TEXTS = ("Once upon a time", " hello", "a  b\n\nc café 上海 1976", "<s> x </s>", "\u2581 under", "")
-OUT, OUT_FULL_SIZE = RESULTS / "exports.json", RESULTS / "exports_full_size.json"
+OUT = RESULTS / "exports.json"
 
 PAGE = """\
 # Exported models in other programs
@@ -53,16 +44,6 @@ transformers computes in float32.
 {beyond}
 """
 
-FULL_SIZE_PAGE = """\
-# Merging and exporting the size of DeciLM-6b
-
-Random weights in the published layout, {read} of them. Each line is a process of its own; its memory is what
-the peak lies above what the process held before the call, pages of mapped files included. The adapter has
-rank {rank}, on all seven matrices of every layer: {adapter}, which are mapped once and in memory once.
-
-{jobs}
-"""
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # Layers that differ in KV heads, in query heads too, and in the width of the feed-forward network.
@@ -77,40 +58,8 @@ RANDOM = {
 }
 
 
-JOBS = {
-    "merge": "merge_checkpoint(source, adapter, target)",
-    "export --to llama": "export_checkpoint(source, target)",
-    "export --to gguf": "export_checkpoint(source, target, 'gguf')",
-    "export --to gguf --type Q4_0": "export_checkpoint(source, target, 'gguf', gguf_type='Q4_0')",
-}
-RANK = 16  # of the adapter that is merged
-
-JOB = """
-import json, sys
-from pathlib import Path
-from minidecilm import export_checkpoint
-from minidecilm.bench.machine import process_memory
-from minidecilm.weights.merge import merge_checkpoint
-source, adapter, target = sys.argv[1:]
-small = str(Path(target).with_name("small"))
-export_checkpoint("{demo}", small, "gguf")  # imports and first calls
-held = process_memory()
-{job}
-memory = process_memory()["peak"] - held["anonymous"] - held["mapped"]
-print(memory)
-"""
-
-
 def main() -> None:
     """Export, run, compare, store."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.exports", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--full-size", type=Path, metavar="FOLDER", help="measure this instead")
-    folder = parser.parse_args().full_size
-    if folder is not None:
-        measure_full_size(folder)
-        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         result = {
@@ -126,43 +75,6 @@ def main() -> None:
             "beyond": _beyond(folder),
         }
     write_result(OUT, result)
-
-
-def measure_full_size(source: Path) -> None:
-    """Merge and export a model of DeciLM-6b's size in fresh processes, and store what each took."""
-    config = minidecilm.preset("decilm-6b")
-    if not source.exists():
-        write_random_checkpoint(config, source, progress=True)
-    found = {}
-    with tempfile.TemporaryDirectory(dir=source.parent) as temporary:
-        folder = Path(temporary)
-        _write_adapter(config, folder / "adapter")
-        adapter_bytes = (folder / "adapter" / "adapter_model.safetensors").stat().st_size
-        for name, job in JOBS.items():
-            code = JOB.format(demo=minidecilm.catalog.DEMO_FOLDER, job=job)
-            command = [sys.executable, "-c", code, source, folder / "adapter", folder / "target"]
-            memory = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            written = sum(file.stat().st_size for file in (folder / "target").iterdir())
-            found[name] = {"bytes": written, "memory": memory}
-            for done in ("target", "small"):
-                shutil.rmtree(folder / done)
-    read = sum(file.stat().st_size for file in source.glob("*.safetensors"))
-    sizes = {"read": read, "rank": RANK, "adapter_bytes": adapter_bytes}
-    write_result(OUT_FULL_SIZE, {"machine": describe("gguf"), **sizes, "jobs": found})
-
-
-def _write_adapter(config: Config, folder: Path) -> None:
-    """Random numbers for all matrices of every layer, as PEFT saves them."""
-    generator, tensors = np.random.default_rng(0), {}
-    for name, shape in config.parameter_shapes().items():
-        if name.endswith("_proj.weight"):
-            part = f"base_model.model.{name.removesuffix('weight')}"
-            tensors[f"{part}lora_A.weight"] = generator.normal(0, 0.01, (RANK, shape[1])).astype(np.float32)
-            tensors[f"{part}lora_B.weight"] = generator.normal(0, 0.01, (shape[0], RANK)).astype(np.float32)
-    folder.mkdir()
-    save_file(tensors, folder / "adapter_model.safetensors")
-    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK}
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
 
 
 def _llama_cpp(file: Path, context: int) -> Any:
@@ -317,20 +229,6 @@ def page(result: dict[str, Any]) -> str:
         random=table(["random model, F32", "logits apart"], random),
         beyond=table(["logits", "apart"], apart),
         **{name: beyond[name] for name in sizes},
-    )
-
-
-def full_size_page(result: dict[str, Any]) -> str:
-    """Fill in the page of the full size."""
-    rows = [
-        [f"`{name}`", f"{job['bytes'] / 1e9:.1f}", f"{job['memory'] / 1e6:.0f}"]
-        for name, job in result["jobs"].items()
-    ]
-    return FULL_SIZE_PAGE.format(
-        read=f"{result['read'] / 1e9:.1f} GB",
-        rank=result["rank"],
-        adapter=f"{result['adapter_bytes'] / 1e6:.0f} MB",
-        jobs=table(["command", "GB written", "memory (MB)"], rows),
     )
 
 

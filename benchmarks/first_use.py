@@ -55,6 +55,14 @@ def nothing():
     return 0
 """
 
+CALL_EMPTY = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+import empty
+empty.nothing()
+print(flush=True)
+"""
+
 PAGE = """\
 # First use: {cpu}
 
@@ -91,10 +99,7 @@ def measure(rounds: int, later: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder, least = Path(name), []
         (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
-        call_empty = (
-            f"import sys; sys.path.insert(0, {name!r}); import empty; empty.nothing(); print(flush=True)"
-        )
-        start(folder, call_empty)  # compiles it
+        start(folder, CALL_EMPTY, name)  # compiles it
         for weights in PACKED:
             demo = minidecilm.load("demo").checkpoint.folder
             minidecilm.quantize_checkpoint(demo, folder / weights, weights, progress=False)
@@ -106,7 +111,7 @@ def measure(rounds: int, later: int) -> dict[str, Any]:
                 call = (kernels, CODE, model, options.get("dtype", "float32"))
                 found[storage]["first"].append(start(*call))
                 found[storage]["later"] += [start(*call) for _ in range(later)]
-                least += [start(folder, call_empty)]
+                least.append(start(folder, CALL_EMPTY, name))
     return {
         "what": "seconds from the start of Python to the first token of the demo",
         **describe("numpy", "numba", "llvmlite", "ml_dtypes"),

@@ -11,7 +11,7 @@ from operator import mul
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, calculators, exports, first_use, limits, tables
+from benchmarks import accuracy, calculators, exports, exports_full_size, first_use, limits, tables
 from benchmarks.common import RESULTS, brief, read_result, results_of_every_cpu, spread, table
 from docs.explorer import build as explorer
 from minidecilm import config_keys, plots, preset
@@ -135,7 +135,7 @@ def benchmark_pages() -> dict[str, str]:
         "accuracy": accuracy.page(found["accuracy"]),
         "calculators": calculators.page(found["calculators"]),
         "exports": exports.page(found["exports"]),
-        "exports_full_size": exports.full_size_page(found["exports_full_size"]),
+        "exports_full_size": exports_full_size.page(found["exports_full_size"]),
         "full_size": full_size(found["full_size"], found["full_size_numpy"]),
         "open_checkpoint": open_checkpoint(found["open_checkpoint"]),
         "import_time": import_time(found["import_time"]),
@@ -150,8 +150,7 @@ def benchmark_pages() -> dict[str, str]:
 
 def script(name: str) -> str:
     """Command that made a measurement."""
-    command = "exports --full-size FOLDER" if name == "exports_full_size" else name
-    return f"`python -m benchmarks.{command}`"
+    return f"`python -m benchmarks.{name}`"
 
 
 def of_every_cpu(page: Callable[..., str], name: str, *others: str) -> str:
